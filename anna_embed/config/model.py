@@ -1,0 +1,126 @@
+"""What the YAML of the training, export, benchmark and publish stages may say."""
+
+import re
+from dataclasses import dataclass, field
+from typing import Literal
+
+from anna_embed.config.base import StageConfig, described
+
+
+@dataclass
+class TrainConfig(StageConfig):
+    """Our own keys of the training recipe; the others are those of `transformers.TrainingArguments` and
+    `trl.ModelConfig`.
+
+    Args:
+        retrieval_batch_size, other_batch_size (`int`): The **global** batch in queries, whatever the number of
+            processes; 512 and 256 at 7B. The token budget alone splits it.
+        temperature (`float`): Of the student's similarities (0.02 in bge-en-icl).
+        teacher (`str`): Which teacher scores are the soft labels.
+        teacher_temperature (`float`): Divides them before the softmax: 1 for reranker logits, about 0.05 for cosines,
+            0.001 for RRF (at 1 its targets are uniform).
+        max_examples (`int`): 0 to this many few-shot examples stand in front of queries, drawn from the same batch.
+        token_budget (`int`): Tokens per forward pass; decides memory, never the result.
+    """
+
+    triplets: str | None = field(default=None, **described("Folder or Hub id of the triplets."))
+    retrieval_batch_size: int = field(default=512, **described("Global batch of retrieval and reranking tasks."))
+    other_batch_size: int = field(default=256, **described("Global batch of all other tasks."))
+    num_negatives: int = field(default=7, **described("Hard negatives per query; fewer where the row has fewer."))
+    temperature: float = field(default=0.02, **described("Temperature of InfoNCE and of the student in the KL term."))
+    teacher: Literal["bm25", "dense", "reranker", "rrf"] = field(default="reranker", **described("Soft labels."))
+    teacher_temperature: float = field(default=1.0, **described("Temperature of the soft labels."))
+    soft_label_weight: float = field(default=1.0, **described("Weight of the KL term; 0 switches it off."))
+    nli_in_batch: bool = field(default=True, **described("In-batch negatives for NLI; the report has them off."))
+    cosent_scale: float = field(default=20.0, **described("Scale of CoSENT for graded pairs."))
+    max_length: int = field(default=512, **described("Tokens of a text, its instruction and EOS included."))
+    max_examples: int = field(default=5, **described("Few-shot examples in front of a query at most."))
+    example_max_length: int = field(default=256, **described("Tokens of each side of an example."))
+    prompt_max_length: int = field(default=2048, **described("Tokens of examples, instruction and query together."))
+    example_group_size: int = field(default=32, **described("Queries that share one draw of examples."))
+    token_budget: int = field(default=4096, **described("Tokens per forward pass."))
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.require("retrieval_batch_size", self.retrieval_batch_size >= 2, "write 2 or more queries")
+        self.require("other_batch_size", self.other_batch_size >= 2, "write 2 or more queries")
+        self.require("temperature", self.temperature > 0, "write a positive number, for example 0.02")
+        self.require("teacher_temperature", self.teacher_temperature > 0, "write a positive number, for example 1.0")
+        self.require("soft_label_weight", self.soft_label_weight >= 0, "write 0 or more")
+        self.require("max_length", self.max_length >= 8, "write 8 or more tokens")
+        self.require("prompt_max_length", self.prompt_max_length >= self.max_length, "it may not be below max_length")
+        self.require("max_examples", 0 <= self.max_examples <= 16, "write 0 to 16; the report's recipe uses 5")
+        self.require("token_budget", self.token_budget >= 1, "write a number of tokens, for example 2048")
+        self.require("example_group_size", self.example_group_size >= 1, "write 1 or more")
+
+
+@dataclass
+class ExportConfig(StageConfig):
+    """Adapter and base to a SentenceTransformer that the stock library loads.
+
+    Args:
+        max_seq_length (`int`): The model's limit; let it hold the few-shot examples.
+        num_examples (`int`): Few-shot examples stored in each task's prompt; drawn from the training rows.
+    """
+
+    adapter: str | None = field(default=None, **described("Folder or Hub id of the adapter."))
+    triplets: str | None = field(default=None, **described("Folder or Hub id of the triplets (for the examples)."))
+    dtype: Literal["float32", "bfloat16"] = field(default="bfloat16", **described("Type of the exported weights."))
+    max_seq_length: int = field(default=2048, **described("Tokens of examples, instruction, text and EOS together."))
+    num_examples: int = field(default=0, **described("Few-shot examples in each stored prompt."))
+    seed: int = field(default=42, **described("Draws the examples."))
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.require("max_seq_length", self.max_seq_length >= 8, "write 8 or more tokens")
+        self.require("num_examples", 0 <= self.num_examples <= 16, "write 0 to 16")
+
+
+@dataclass
+class BenchmarkConfig(StageConfig):
+    """Scores on held-out rows: the pairs' test splits, and mteb tasks by name.
+
+    Args:
+        baselines (`bool`): Score BM25, the base model, the dense teacher and the reranker beside the model.
+        rerank_depth (`int`): Candidates per query that the reranker orders.
+    """
+
+    model: str | None = field(default=None, **described("Folder or Hub id of the SentenceTransformer."))
+    pairs: str | None = field(default=None, **described("Folder or Hub id of the pairs, for their test splits."))
+    base_model: str | None = field(default=None, **described("The untrained backbone, for comparison."))
+    dense_model: str | None = field(default=None, **described("The dense teacher, for comparison."))
+    reranker: str | None = field(default=None, **described("The cross-encoder teacher, for comparison."))
+    baselines: bool = field(default=True, **described("Also score the base model and the teachers."))
+    tasks: list[str] = field(default_factory=list, **described("mteb task names to run besides."))
+    rerank_depth: int = field(default=20, **described("Candidates per query for the reranker."))
+    rerank_queries: int = field(default=200, **described("Queries per task for the reranker at most."))
+    max_length: int = field(default=512, **described("Tokens of a text."))
+    batch_size: int = field(default=32, **described("Texts per forward pass."))
+    dtype: Literal["float32", "bfloat16"] = field(default="bfloat16", **described("Type of the weights."))
+
+
+@dataclass
+class PublishConfig(StageConfig):
+    """Uploads artifact folders, each as one private commit with a tag.
+
+    Args:
+        namespace (`str`): User or organisation that owns the repositories.
+        prefix (`str`): Repositories are named `<namespace>/<prefix>-<artifact>`.
+        tag (`str`): Names the release; a tag that exists at another commit is an error.
+    """
+
+    namespace: str | None = field(default=None, **described("User or organisation."))
+    prefix: str = field(default="anna", **described("First part of the repositories' names."))
+    names: list[str] = field(default_factory=list, **described("Artifacts to publish; all of them by default."))
+    tag: str = field(default="v1", **described("Name of the release."))
+    private: bool = field(default=True, **described("Visibility of new repositories."))
+    dry_run: bool = field(default=False, **described("List what would be uploaded; upload nothing."))
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.require("namespace", bool(self.namespace) or self.dry_run, "name a user or organisation (--namespace me)")
+        self.require("prefix", bool(re.fullmatch(r"[A-Za-z0-9]+([._-][A-Za-z0-9]+)*", self.prefix)),
+                     "write letters and digits, parted by single '-', '_' or '.'")
+        self.require("tag", bool(re.fullmatch(r"[A-Za-z0-9][\w.-]*", self.tag)) and self.tag != "main",
+                     "write a version, for example v1")
+        self.require("mirror", self.dry_run or not self.mirror, "publishing needs the Hub: leave --mirror out")

@@ -1,0 +1,1 @@
+"""One vector everywhere: tokenizer, export, encoding."""

@@ -1,0 +1,61 @@
+"""Parquet in Hub layout: `<config>/<split>-00000-of-00001.parquet`, one schema per config."""
+
+from pathlib import Path
+
+from datasets import Dataset, Features, disable_progress_bars, load_dataset
+
+from anna_embed.artifacts import read_manifest
+from anna_embed.parsing import RecipeError
+
+disable_progress_bars()  # the stages show their own, one per task
+
+
+def write_split(folder: Path, config: str, split: str, rows: list[dict], features: Features) -> int:
+    """Writes one split of one config and returns its number of rows; the file appears whole or not at all."""
+    path = folder / config / f"{split}-00000-of-00001.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".tmp")
+    Dataset.from_list(rows, features=features).to_parquet(str(partial))
+    partial.rename(path)
+    return len(rows)
+
+
+def columns_of(features: Features) -> dict[str, str]:
+    """Column names and types in words, for the card."""
+    def name(feature):
+        return f"list of {name(feature.feature)}" if type(feature).__name__ == "List" else feature.dtype
+    return {column: name(feature) for column, feature in features.items()}
+
+
+def data_files(rows: dict[str, dict[str, int]]) -> dict[str, dict[str, str]]:
+    """The card's `configs:`, from the row counts of the manifest."""
+    return {config: {split: f"{config}/{split}-*.parquet" for split in splits} for config, splits in rows.items()}
+
+
+def read_split(key: str, folder: str, config: str, split: str, features: Features) -> Dataset:
+    """One split of an artifact, checked against its features.
+
+    Raises:
+        [`RecipeError`]: the artifact has no such config, or other columns.
+    """
+    files = sorted(str(f) for f in Path(folder, config).glob(f"{split}-*.parquet"))
+    if not files:
+        raise RecipeError(f"{key}: '{folder}' has no rows of task '{config}', split '{split}'; name an artifact that has.")
+    rows = load_dataset("parquet", data_files=files, split="train")
+    missing = [c for c in features if c not in rows.column_names]
+    if missing:
+        raise RecipeError(f"{key}: '{folder}' lacks the column '{missing[0]}' in '{config}'; it has "
+                          f"{', '.join(rows.column_names)}. Make it with the stage before this one.")
+    return rows.select_columns(list(features)).cast(features)
+
+
+def tasks_of(key: str, folder: str) -> dict[str, dict]:
+    """The tasks an artifact holds, from its manifest.
+
+    Raises:
+        [`RecipeError`]: the folder has no manifest of ours.
+    """
+    tasks = read_manifest(folder).get("tasks")
+    if not tasks:
+        raise RecipeError(f"{key}: '{folder}' has no manifest.json that names tasks; give an artifact made by a stage.")
+    return tasks

@@ -1,0 +1,59 @@
+"""The tokenizer as training, export and inference all use it: EOS by id, after truncation."""
+
+from collections.abc import Sequence
+
+from tokenizers.processors import TemplateProcessing
+from transformers import AutoTokenizer
+
+from anna_embed.parsing import RecipeError
+
+
+def load_tokenizer(path: str, max_length: int):
+    """A fast tokenizer whose post-processor adds EOS (and BOS where the model has one) after truncation.
+
+    The post-processor is saved with the tokenizer, so that stock libraries append the same tokens.
+
+    Args:
+        path (`str`): A model's folder.
+        max_length (`int`): Longest text in tokens, BOS and EOS included.
+
+    Raises:
+        [`RecipeError`]: the model has no EOS token.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(path)
+    if tokenizer.eos_token_id is None:
+        raise RecipeError(f"model_name_or_path: the tokenizer of '{path}' has no EOS token, whose state is the embedding; "
+                          "set eos_token in its tokenizer_config.json, or take another model.")
+    adds_bos = tokenizer.bos_token_id is not None and tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id
+    before = [(tokenizer.bos_token, tokenizer.bos_token_id)] if adds_bos else []
+    special = [*before, (tokenizer.eos_token, tokenizer.eos_token_id)]
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single=[*(name for name, _ in before), "$A", tokenizer.eos_token], special_tokens=special)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token  # pooling reads the mask, not the id
+    tokenizer.chat_template = None  # sentence-transformers 6.2 would wrap every text in it
+    tokenizer.model_max_length = max_length
+    tokenizer.padding_side = "right"
+    return tokenizer
+
+
+def tokenize(tokenizer, texts: Sequence[str], max_length: int) -> list[list[int]]:
+    """Token ids of whole strings, cut to `max_length` with EOS kept last."""
+    return tokenizer(list(texts), truncation=True, max_length=max_length, padding=False)["input_ids"]
+
+
+def cut_to_fit(tokenizer, prompt: str, texts: Sequence[str], max_length: int) -> list[str]:
+    """Each text cut so that prompt, text and special tokens fit into `max_length`.
+
+    The cut is made on the string, at a token's end, so that a stock library which is given prompt and text makes the
+    same tokens of them.
+    """
+    if not texts:
+        return []
+    special = tokenizer.num_special_tokens_to_add()
+    encoded = tokenizer([prompt + t for t in texts], add_special_tokens=False, return_offsets_mapping=True)
+    room, result = max_length - special, []
+    for text, offsets in zip(texts, encoded["offset_mapping"]):
+        fits = len(offsets) <= room
+        result.append(text if fits else text[: max(offsets[room - 1][1] - len(prompt), 0)])
+    return result

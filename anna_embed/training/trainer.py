@@ -1,0 +1,155 @@
+"""`EmbeddingTrainer`: soft InfoNCE on packed rows, the same on any number of processes and under any token budget."""
+
+import math
+import time
+
+import torch
+from torch.utils.data import DataLoader
+from transformers import Trainer
+
+from anna_embed.engine import count, embed_row, in_caller_order, plan
+from anna_embed.kinds import KINDS
+from anna_embed.parsing import RecipeError
+from anna_embed.training.batch import Batch, build
+from anna_embed.training.gather import sum_across
+from anna_embed.training.losses import cosent, distillation, info_nce, target_entropy
+from anna_embed.training.plan import batches_of
+
+
+class EmbeddingTrainer(Trainer):
+    """A `transformers.Trainer` whose step is a whole global batch of one task.
+
+    Every process makes the same plan of the batch (its distinct texts, packed into rows that share prefixes), encodes
+    its share of the rows without gradients, and learns all vectors. The loss and its gradient with respect to every
+    vector are then computed on every process alike; each runs its rows once more with gradients (GradCache,
+    arXiv 2101.06983) with the randomness replayed, and the adapter's gradients are summed. So neither the number of
+    processes nor the token budget can change the result beyond rounding.
+
+    Args:
+        config ([`TrainConfig`]): Batch sizes, losses, prompts.
+        tasks (`dict[str, dict]`): Kind and instruction of each task.
+        rows (`dict[str, Dataset]`): Triplets of each task.
+        **kwargs: As for [`~transformers.Trainer`]; `processing_class` from `tokens.load_tokenizer`.
+
+    Raises:
+        [`RecipeError`]: `gradient_accumulation_steps` is not 1.
+    """
+
+    loss_is_scaled_for_ga = False
+
+    def __init__(self, config, tasks, rows, **kwargs):
+        arguments = kwargs["args"]
+        if arguments.gradient_accumulation_steps != 1:
+            raise RecipeError(f"gradient_accumulation_steps: {arguments.gradient_accumulation_steps} would change the "
+                              "in-batch negatives; leave it at 1 and set retrieval_batch_size and token_budget instead.")
+        super().__init__(train_dataset=[{}], **kwargs)
+        self.config, self.tasks, self.rows = config, tasks, rows
+        self.sizes = {name: len(table) for name, table in rows.items()}
+        self.batch_sizes = {name: config.retrieval_batch_size if KINDS[tasks[name]["kind"]].scored
+                            else config.other_batch_size for name in rows}
+        self.parts: list[dict[str, float]] = []
+
+    # ---- the plan ----------------------------------------------------------------------------------------------------
+    def steps(self, epoch: int) -> list:
+        """Task and row numbers of each step of an epoch."""
+        return batches_of(self.sizes, self.batch_sizes, self.args.seed, epoch)
+
+    def batch(self, step: int) -> tuple[str, Batch]:
+        """The global batch of a step, counted from the start of training."""
+        epoch, here = divmod(step, len(self.steps(0)))
+        task, numbers = self.steps(epoch)[here]
+        rows = self.rows[task].select(numbers).to_list()
+        seed = f"{self.args.seed}:{step}"
+        return task, build(rows, self.tasks[task], self.processing_class, self.config, seed)
+
+    def get_train_dataloader(self) -> DataLoader:
+        """Step counters only: what a step holds follows from its number, which makes resuming exact."""
+        return DataLoader([{"step": n} for n in range(len(self.steps(0)))], batch_size=1)
+
+    # ---- one step ----------------------------------------------------------------------------------------------------
+    def training_step(self, model, inputs, num_items_in_batch=None) -> torch.Tensor:
+        started = time.time()
+        model = self.accelerator.unwrap_model(model)
+        model.train()
+        task, batch = self.batch(self.state.global_step)
+        rows = plan(batch.tokens, self.config.token_budget, model.config)
+        own = range(self.accelerator.process_index, len(rows), self.accelerator.num_processes)
+        held = own[-1] if len(own) else None  # the last row's graph is kept, so that it is run once only
+        vectors = [torch.zeros(len(row.texts), model.config.hidden_size, device=self.args.device) for row in rows]
+        live = None
+        for number in own:
+            if number == held:
+                live = self._embed(model, rows[number], number)
+                vectors[number] = live.detach().clone()
+            else:
+                with torch.no_grad():
+                    vectors[number] = self._embed(model, rows[number], number)
+        sum_across(vectors)
+        loss, gradients, parts = self._loss(task, batch, vectors, rows)
+        if live is not None:
+            live.backward(gradients[held])
+        for number in own[:-1]:
+            self._embed(model, rows[number], number).backward(gradients[number])
+        parameters = [p for p in model.parameters() if p.requires_grad]
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        sum_across([p.grad for p in parameters])
+        tokens, distinct = count(batch.tokens)
+        self.parts.append({**parts, "tokens": tokens, "distinct_tokens": distinct, "seconds": time.time() - started})
+        return loss
+
+    def _embed(self, model, row, number):
+        """One row, with dropout that depends on seed, step and row only."""
+        torch.manual_seed(self.args.seed * 1_000_003 + self.state.global_step * 10_007 + number)
+        with self.compute_loss_context_manager():
+            return embed_row(model, row)
+
+    def _loss(self, task, batch, vectors, rows):
+        """Loss, its gradient with respect to each row's vectors, and its parts; the same on every process."""
+        leaves = [v.detach().requires_grad_() for v in vectors]
+        embeddings, device = in_caller_order(leaves, rows), self.args.device
+        queries = embeddings[batch.query.to(device)]
+        if KINDS[self.tasks[task]["kind"]].graded:
+            cosines = (queries * embeddings[batch.positive.to(device)]).sum(1)
+            loss = cosent(cosines, batch.score.to(device), self.config.cosent_scale)
+            parts = {"loss_cosent": loss.item()}
+        else:
+            similarity = queries @ embeddings[batch.passages.to(device)].T
+            loss = info_nce(similarity, batch.target.to(device), batch.allowed.to(device), self.config.temperature)
+            parts = {"loss_hard": loss.item()}
+            if batch.teacher is not None and self.config.soft_label_weight > 0:
+                present, teacher = batch.present.to(device), batch.teacher.to(device)
+                soft = distillation(similarity.gather(1, batch.group.to(device)), teacher, present,
+                                    self.config.temperature, self.config.teacher_temperature)
+                loss = loss + self.config.soft_label_weight * soft
+                entropy = target_entropy(teacher, present, self.config.teacher_temperature)
+                parts |= {"loss_soft": soft.item(), "target_entropy": entropy.item()}
+        loss.backward()
+        return loss.detach(), [leaf.grad for leaf in leaves], parts
+
+    # ---- what is said ------------------------------------------------------------------------------------------------
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Adds the parts of the loss, tokens per second and the share of distinct tokens since the last line."""
+        if self.parts and "loss" in logs:
+            names = sorted({k for p in self.parts for k in p if k.startswith(("loss_", "target_"))})
+            for name in names:
+                values = [p[name] for p in self.parts if name in p and math.isfinite(p[name])]
+                logs[name] = round(sum(values) / max(len(values), 1), 4)
+            tokens, distinct, seconds = (sum(p[k] for p in self.parts) for k in ("tokens", "distinct_tokens", "seconds"))
+            logs |= {"tokens_per_second": round(distinct / seconds, 1), "distinct_share": round(distinct / tokens, 3)}
+            self.parts = []
+        super().log(logs, start_time)
+
+    def floating_point_ops(self, inputs) -> int:
+        return 0  # the inputs are step counters
+
+    def prepare_report(self) -> dict[str, float]:
+        """What training will do, for the line before the first step: steps, tokens, and how uniform the soft labels are."""
+        tokens = distinct = 0
+        shown = range(min(3, len(self.steps(0))))
+        for step in shown:
+            a, b = count(self.batch(step)[1].tokens)
+            tokens, distinct = tokens + a, distinct + b
+        return {"steps_per_epoch": len(self.steps(0)), "tokens_per_step": tokens // len(shown),
+                "distinct_tokens_per_step": distinct // len(shown)}

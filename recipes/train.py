@@ -1,0 +1,87 @@
+"""Triplets to a LoRA adapter: soft InfoNCE with in-batch negatives and few-shot examples.
+
+    accelerate launch --config_file recipes/accelerate/gpu8.yaml -m recipes.train --config recipes/mistral_7b/train.yaml
+    python -m recipes.train --config recipes/quickstart/train.yaml --mirror artifacts/mirror         # a laptop, 5 min
+
+Reads      triplets, a decoder-only base model
+Publishes  adapter (PEFT); `training_log.json` beside it holds every logged line
+"""
+
+import json
+
+from anna_embed.artifacts import Stage, go_offline, locate
+from anna_embed.config import TrainConfig
+from anna_embed.parsing import RecipeError, one_sentence, parse
+
+
+def plan(config: TrainConfig, given: dict) -> Stage:
+    if not given.get("model_name_or_path"):
+        raise RecipeError("model_name_or_path: names no base model; give a decoder-only model, a folder or a Hub id.")
+    parents = {"triplets": locate("triplets", config.input("triplets"), "dataset", config.mirror),
+               "model_name_or_path": locate("model_name_or_path", given["model_name_or_path"], "model", config.mirror)}
+    return Stage("train", f"{config.artifacts}/adapter", given, parents)
+
+
+def main(config: TrainConfig, training_args, model_args, given: dict) -> None:
+    stage = plan(config, given)
+    if stage.is_current:
+        return print(f"train: {stage.output} is up to date")
+
+    from accelerate import PartialState
+    from peft import get_peft_model
+    from transformers import AutoModel
+    from transformers.trainer_utils import get_last_checkpoint
+    from trl import get_peft_config
+
+    from anna_embed.hub.cards import render
+    from anna_embed.schema import TRIPLETS
+    from anna_embed.tables import read_split, tasks_of
+    from anna_embed.tokens import load_tokenizer
+    from anna_embed.training.trainer import EmbeddingTrainer
+
+    # ---- read --------------------------------------------------------------------------------------------------------
+    triplets, base = stage.parents["triplets"].path, stage.parents["model_name_or_path"].path
+    with PartialState().main_process_first():
+        work = stage.begin()
+        tasks = tasks_of("triplets", triplets)
+        rows = {task: read_split("triplets", triplets, task, "train", TRIPLETS) for task in tasks}
+
+    # ---- model -------------------------------------------------------------------------------------------------------
+    tokenizer = load_tokenizer(base, config.prompt_max_length)
+    model = AutoModel.from_pretrained(base, dtype=model_args.dtype, attn_implementation=model_args.attn_implementation)
+    model = get_peft_model(model, get_peft_config(model_args))
+
+    # ---- train -------------------------------------------------------------------------------------------------------
+    training_args.output_dir = str(work / ".checkpoints")
+    trainer = EmbeddingTrainer(config, tasks, rows, model=model, args=training_args, processing_class=tokenizer)
+    if trainer.is_world_process_zero():
+        print(f"train: {trainer.accelerator.num_processes} process(es), {trainer.prepare_report()}", flush=True)
+    last = get_last_checkpoint(training_args.output_dir) if (work / ".checkpoints").is_dir() else None
+    trainer.train(resume_from_checkpoint=last)
+
+    # ---- write -------------------------------------------------------------------------------------------------------
+    trainer.accelerator.wait_for_everyone()
+    if trainer.is_world_process_zero():
+        base_name = given["model_name_or_path"]
+        model.peft_config["default"].base_model_name_or_path = base_name  # a Hub id, never a folder of this machine
+        model.save_pretrained(str(work))
+        tokenizer.save_pretrained(str(work))
+        history = trainer.state.log_history
+        (work / "training_log.json").write_text(json.dumps(history, indent=1) + "\n", encoding="utf-8")
+        manifest = stage.manifest(
+            {task: {"train": len(table)} for task, table in rows.items()}, tasks=tasks,
+            base_model={"name": base_name, "digest": stage.parents["model_name_or_path"].digest,
+                        "commit": stage.parents["model_name_or_path"].commit},
+            training={"steps": trainer.state.global_step, "processes": trainer.accelerator.num_processes,
+                      "max_length": config.max_length, "prompt_max_length": config.prompt_max_length, "final": history[-1]})
+        render(work, manifest)
+        stage.finish(manifest)
+    trainer.accelerator.wait_for_everyone()
+
+
+if __name__ == "__main__":
+    with one_sentence():
+        from transformers import TrainingArguments
+        from trl import ModelConfig
+
+        main(*parse((TrainConfig, TrainingArguments, ModelConfig)))

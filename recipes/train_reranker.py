@@ -1,0 +1,88 @@
+"""Pairs to the teacher's cross-encoder, for those who have none: ListNet on dense-teacher targets.
+
+    python -m recipes.train_reranker --config recipes/smollm2_135m/train_reranker.yaml
+    python -m recipes.train_reranker --config recipes/quickstart/train_reranker.yaml --mirror artifacts/mirror   # 3 min
+
+Reads      pairs, a SentenceTransformer (hard negatives and targets), an encoder to start from
+Publishes  reranker (a sentence-transformers CrossEncoder)
+"""
+
+from pathlib import Path
+
+from anna_embed.artifacts import Stage, go_offline, locate
+from anna_embed.config import RerankerConfig
+from anna_embed.parsing import one_sentence, parse
+
+# Dropout costs a CPU half its speed (attention leaves the fused kernel) and bought nothing in runs of minutes.
+NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+
+
+def plan(config: RerankerConfig, given: dict) -> Stage:
+    parents = {"pairs": locate("pairs", config.input("pairs"), "dataset", config.mirror),
+               "base_model": locate("base_model", config.base_model, "model", config.mirror),
+               "dense_model": locate("dense_model", config.dense_model, "model", config.mirror)}
+    return Stage("train_reranker", f"{config.artifacts}/reranker", given, parents)
+
+
+def main(config: RerankerConfig, given: dict) -> None:
+    if config.mirror:
+        go_offline()
+    stage = plan(config, given)
+    if stage.is_current:
+        return print(f"train_reranker: {stage.output} is up to date")
+
+    import torch
+    from datasets import Dataset
+    from sentence_transformers import CrossEncoder
+    from sentence_transformers.cross_encoder import CrossEncoderTrainer, CrossEncoderTrainingArguments
+    from sentence_transformers.cross_encoder.losses import ListNetLoss
+    from transformers.trainer_utils import get_last_checkpoint, set_seed
+
+    from anna_embed.data.pairs import sample
+    from anna_embed.hub.cards import render
+    from anna_embed.kinds import KINDS
+    from anna_embed.schema import CORPUS, PAIRS
+    from anna_embed.tables import read_split, tasks_of
+    from anna_embed.teacher import dense
+    from anna_embed.teacher.lists import training_lists
+
+    # ---- read: lists of one positive and hard negatives, with soft targets -------------------------------------------
+    set_seed(config.seed)
+    work, pairs_folder = stage.begin(), stage.parents["pairs"].path
+    dense_model, digest = dense.load(stage.parents["dense_model"].path, config.dtype), stage.parents["dense_model"].digest
+    cache, lists = Path(config.artifacts) / ".cache" / "vectors", []
+    tasks = [name for name, task in tasks_of("pairs", pairs_folder).items() if KINDS[task["kind"]].scored]
+    for task in tasks:
+        pairs, _ = sample(read_split("pairs", pairs_folder, task, "train", PAIRS).to_list(), config.max_queries, config.seed)
+        corpus = read_split("pairs", pairs_folder, f"{task}-corpus", "train", CORPUS)
+        ids, texts = corpus["id"][:], corpus["text"][:]
+        passages = dense.encode_cached(cache, digest, dense_model, texts, "", 64)
+        queries = dense.encode_cached(cache, digest, dense_model, [p["query"] for p in pairs], "", 64)
+        lists += training_lists(pairs, ids, texts, queries, passages, config)
+
+    # ---- train -------------------------------------------------------------------------------------------------------
+    model = CrossEncoder(stage.parents["base_model"].path, num_labels=1, max_length=config.max_length,
+                         activation_fn=torch.nn.Identity(), model_kwargs={"dtype": "float32"}, config_kwargs=NO_DROPOUT)
+    checkpoints = work / ".checkpoints"
+    arguments = CrossEncoderTrainingArguments(
+        str(checkpoints), num_train_epochs=config.epochs, per_device_train_batch_size=config.batch_size,
+        learning_rate=config.reranker_learning_rate, warmup_steps=0.1, bf16=config.dtype == "bfloat16",
+        use_cpu=not torch.cuda.is_available(), seed=config.seed, data_seed=config.seed, logging_steps=5, save_steps=20,
+        save_total_limit=1, report_to="none")
+    trainer = CrossEncoderTrainer(model=model, args=arguments, train_dataset=Dataset.from_list(lists),
+                                  loss=ListNetLoss(model))
+    last = get_last_checkpoint(checkpoints) if checkpoints.is_dir() else None
+    trainer.train(resume_from_checkpoint=last)
+
+    # ---- write -------------------------------------------------------------------------------------------------------
+    model.save_pretrained(str(work), create_model_card=False)
+    loss = trainer.state.log_history[-1]["train_loss"]
+    manifest = stage.manifest({"lists": len(lists)}, metrics={"mean ListNet loss": round(loss, 4)},
+                              tasks=tasks_of("pairs", pairs_folder), base_model={"name": config.base_model})
+    render(work, manifest)
+    stage.finish(manifest)
+
+
+if __name__ == "__main__":
+    with one_sentence():
+        main(*parse(RerankerConfig))
