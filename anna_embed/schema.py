@@ -29,3 +29,5 @@ TRIPLETS = Features({
 })
 
 TEACHERS = ("bm25", "dense", "reranker", "rrf")
+
+RESULTS = Features({"model": TEXT, "task": TEXT, "metric": TEXT, "value": Value("float64"), "n": Value("int64")})

@@ -52,8 +52,8 @@ def _sentence(place, state, error):
     status = error.response.status_code
     said = " ".join((error.server_message or error.response.reason_phrase).split()).rstrip(".")
     if status == 401:
-        return (f"HF_TOKEN: {constants.ENDPOINT} does not know this token ({said}); {state}; make a new one in your "
-                "account's settings, and log in with it (`hf auth login`).")
+        return (f"HF_TOKEN: {constants.ENDPOINT} does not know this token; {state}; make a new one in your account's "
+                "settings, and log in with it (`hf auth login`).")
     if status == 403:
         return f"HF_TOKEN: this token may not write to '{place}' ({said}); {state}; use one that may."
     if status in (400, 404, 413):

@@ -73,7 +73,8 @@ def base_of(manifest: dict[str, Any]) -> dict[str, Any]:
 def _dataset_data(manifest) -> CardData:
     first, files = _default_config(manifest), manifest.get("files", {})
     configs = [{"config_name": name, **({"default": True} if name == first else {}),
-                "data_files": [{"split": split, "path": path} for split, path in files[name].items()]}
+                "data_files": [{"split": split, "path": files[name][split]}
+                               for split in sorted(files[name], key=lambda split: split != "train")]}
                for name in sorted(files, key=lambda name: name != first)]
     counted = [sum(splits.values()) for splits in manifest["rows"].values() if isinstance(splits, dict)]
     return DatasetCardData(
@@ -144,7 +145,7 @@ def _size(rows: int) -> str:
 def _number(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return _json(value) if isinstance(value, (list, dict)) else str(value)
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def _score(value: float | None) -> str:

@@ -19,7 +19,7 @@ from anna_embed.hub.names import hub_id
 from anna_embed.parsing import RecipeError
 
 # The state of a training run, and what was being written when one was killed. Hidden files stay here, too.
-STAYS = ("training_args.bin", "trainer_state.json", "optimizer*", "scheduler.pt", "scaler.pt", "rng_state*",
+STAYS = ("training_args.bin", "trainer_state.json", "optimizer.*", "scheduler.pt", "scaler.pt", "rng_state*",
          "checkpoint-*", "global_step*", "__pycache__", "*.partial", "*.tmp", "*.lock", "*.incomplete", ".*")
 TOKEN = re.compile(rb"hf_[A-Za-z0-9]{20,}")
 MACHINE_PATH = re.compile(r"(^|\s)/[^/\s]+/(?:.*/)?([^/]+)$")
@@ -116,7 +116,7 @@ def _adapter_config(path, manifest) -> Path | bytes:
     name = hub_id(base.get("name")) or hub_id(config["base_model_name_or_path"])
     if name is None:
         raise RecipeError(f"artifacts: '{path}' names the base model '{config['base_model_name_or_path']}', which is "
-                          "a path of this machine; train with the base model's Hub id (and --mirror for a local copy).")
+                          "a path of this machine; train with the base model's Hub id (--mirror for a local copy).")
     said = {"base_model_name_or_path": name, "revision": base.get("commit") or config.get("revision")}
     return (json.dumps(config | said, indent=2, ensure_ascii=False) + "\n").encode()
 

@@ -47,8 +47,9 @@ class Plan:
         if self.released:
             return "\n".join([*lines, f"  nothing: tag {self.tag} holds exactly this, at commit {self.released}"])
         size = sum(self.files[name].size for name in self.changed)
-        return "\n".join([*lines, f"  {len(self.changed)} files, {size:,} bytes to upload, {len(self.stale)} to remove, "
-                          f"{len(self.files) - len(self.changed)} unchanged; then tag {self.tag}"])
+        total = (f"  {len(self.changed)} files, {size:,} bytes to upload, {len(self.stale)} to remove, "
+                 f"{len(self.files) - len(self.changed)} unchanged; then tag {self.tag}")
+        return "\n".join([*lines, total])
 
 
 def find_artifacts(folder: str, names: list[str]) -> list[Path]:
@@ -59,9 +60,10 @@ def find_artifacts(folder: str, names: list[str]) -> list[Path]:
     """
     there = [name for name in ARTIFACTS if read_manifest(Path(folder, name))]
     missing = [name for name in names if name not in there]
-    if missing or not there:
-        raise RecipeError(f"{'names' if missing else 'artifacts'}: there is no finished artifact '{(missing or [folder])[0]}'"
-                          f"{f' in {folder!r}' if missing else ''}; there are: {', '.join(there) or 'none'}.")
+    if not there:
+        raise RecipeError(f"artifacts: '{folder}' holds no finished artifact; run the recipe, or name its folder.")
+    if missing:
+        raise RecipeError(f"names: '{folder}' holds no finished artifact '{missing[0]}'; it has {', '.join(there)}.")
     return [Path(folder, name) for name in there if not names or name in names]
 
 
@@ -97,16 +99,18 @@ def prepare(folder: str | Path, repo_id: str, repo_type: str, tag: str, private:
         released = retried(tags_of, new).get(tag)
         changed, stale = differences(new, released or info.sha)
     if released and (changed or stale):
-        raise RecipeError(f"tag: '{tag}' of {repo_id} already names other content (commit {released[:12]}), and a tag is "
-                          "never moved; choose another --tag.")
+        raise RecipeError(f"tag: '{tag}' of {repo_id} already names other content (commit {released[:12]}); a "
+                          "tag is never moved; choose another --tag.")
     return Plan(repo_id, repo_type, tag, private, files, changed, stale, False, released)
 
 
 def check_visibility(info, repo_id, private):
+    """Raises [`RecipeError`] unless the repository is as visible as the release is to be."""
     if info.private != private:
         is_now, asked = ("private", "public") if info.private else ("public", "private")
-        raise RecipeError(f"private: {repo_id} is {is_now}, and this release is to be {asked}; change the repository's "
-                          f"visibility in its settings, or give --private {info.private} or another --prefix.")
+        raise RecipeError(f"private: {repo_id} is {is_now}, and this release is to be {asked}; change the "
+                          f"repository's visibility in its settings, or give --private {info.private} or another "
+                          "--prefix.")
 
 
 def differences(plan, revision):
@@ -118,7 +122,9 @@ def differences(plan, revision):
 
 
 def tags_of(plan) -> dict[str, str]:
-    return {tag.name: tag.target_commit for tag in HfApi().list_repo_refs(plan.repo_id, repo_type=plan.repo_type).tags}
+    """Tag names and the commits they name."""
+    refs = HfApi().list_repo_refs(plan.repo_id, repo_type=plan.repo_type)
+    return {tag.name: tag.target_commit for tag in refs.tags}
 
 
 def _validate_card(folder, text, repo_type):
@@ -126,4 +132,5 @@ def _validate_card(folder, text, repo_type):
         retried(RepoCard(text).validate, repo_type=repo_type)
     except ValueError as error:
         raise RecipeError(f"artifacts: the Hub does not accept the front matter of '{Path(folder, CARD)}' "
-                          f"({' '.join(str(error).split())}); mend it, or delete the file to have it rendered.") from None
+                          f"({' '.join(str(error).split())}); mend it, or delete the file to have it "
+                          "rendered.") from None

@@ -36,12 +36,13 @@ def upload(plan: Plan) -> str:
     """
     if plan.released:
         return plan.released
-    state = "readers still see what was there before"
-    with hub_failures(plan.repo_id, "no file was uploaded" if plan.is_new else state):
+    with hub_failures(plan.repo_id, "no file was uploaded"):
         if plan.is_new:
             retried(HfApi().create_repo, plan.repo_id, repo_type=plan.repo_type, private=plan.private, exist_ok=True)
-        check_visibility(retried(HfApi().repo_info, plan.repo_id, repo_type=plan.repo_type), plan.repo_id, plan.private)
-    with hub_failures(plan.repo_id, "the repository is there and still empty" if plan.is_new else state):
+        info = retried(HfApi().repo_info, plan.repo_id, repo_type=plan.repo_type)
+        check_visibility(info, plan.repo_id, plan.private)
+    before = "nothing: it was created just now" if plan.is_new else "what it held before"
+    with hub_failures(plan.repo_id, f"it holds the whole release or {before}"):
         commit = _commit(plan)
     with hub_failures(plan.repo_id, f"commit {commit[:12]} is there, tag '{plan.tag}' perhaps not yet"):
         changed, stale = differences(plan, commit)
@@ -60,7 +61,8 @@ def tie_together(title: str, plans: list[Plan]) -> str | None:
     """
     api, namespace = HfApi(), plans[0].repo_id.partition("/")[0]
     try:
-        collection = retried(api.create_collection, title, namespace=namespace, private=plans[0].private, exists_ok=True)
+        collection = retried(api.create_collection, title, namespace=namespace, private=plans[0].private,
+                             exists_ok=True)
         for plan in plans:
             retried(api.add_collection_item, collection.slug, plan.repo_id, plan.repo_type, exists_ok=True)
     except (HfHubHTTPError, httpx.TransportError) as error:
@@ -90,6 +92,6 @@ def _tag(plan, commit):
             if there == commit:
                 return
             if there:
-                raise RecipeError(f"tag: '{plan.tag}' of {plan.repo_id} already names commit {there[:12]}, and a tag is never "
-                                  f"moved; the files are at {commit[:12]}: choose another --tag and publish again.")
+                raise RecipeError(f"tag: '{plan.tag}' of {plan.repo_id} already names commit {there[:12]}, and a tag "
+                                  f"is never moved; the files are at {commit[:12]}: publish with another --tag.")
             return HfApi().create_tag(plan.repo_id, tag=plan.tag, revision=commit, repo_type=plan.repo_type)

@@ -35,10 +35,15 @@ class Teacher:
         """Rows of the scores artifact (`schema.SCORES`) for queries as `group_queries` gives them.
 
         Raises:
-            [`RecipeError`]: a scorer returns NaN or infinity.
+            [`RecipeError`]: a scorer returns NaN or infinity, or a positive is not in the corpus.
         """
         texts, c = [q["query"] for q in queries], self.config
         place = {i: n for n, i in enumerate(self.ids)}
+        for query in queries:
+            lost = [i for i in query["positive_ids"] if i not in place]
+            if lost:
+                raise RecipeError(f"pairs: the positive {lost[0]} of query '{query['query'][:80]}' is the id of no passage "
+                                  "in the corpus; mend the pairs, or make them with recipes.convert.")
         vectors = dense.encode(self.dense_model, texts, c.dense_query_prompt, c.batch_size, progress=False)
         lexical, (semantic, _) = self.bm25.top_k(texts, c.depth), dense.top_k(vectors, self.vectors, c.depth)
         unions = [sorted({*map(int, lexical[n]), *map(int, semantic[n]), *(place[i] for i in q["positive_ids"])},

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-QUERY_BLOCK, PASSAGE_BLOCK = 1024, 65536  # a block of scores takes 256 MB
+from anna_embed.parsing import RecipeError
+
+QUERY_BLOCK, PASSAGE_BLOCK = 256, 16384  # scores and their sorting then take about 150 MB
 
 
 def load(path: str, dtype: str = "float32", device: str | None = None):
@@ -16,14 +18,25 @@ def load(path: str, dtype: str = "float32", device: str | None = None):
 
 
 def encode(model, texts: list[str], prompt: str = "", batch_size: int = 64, progress: bool = True) -> np.ndarray:
-    """L2-normalised float32 vectors of shape (texts, dim); the library sorts by length and shows progress."""
-    return model.encode(texts, prompt=prompt or None, batch_size=batch_size, normalize_embeddings=True,
-                        convert_to_numpy=True, show_progress_bar=progress).astype(np.float32)
+    """L2-normalised float32 vectors of shape (texts, dim); the library sorts by length and shows progress.
+
+    An empty prompt is passed on as such: None would put the model's own default prompt in front.
+
+    Raises:
+        [`RecipeError`]: a vector is NaN or infinite (its text would never be found, in silence).
+    """
+    vectors = model.encode(texts, prompt=prompt, batch_size=batch_size, normalize_embeddings=True,
+                           convert_to_numpy=True, show_progress_bar=progress).astype(np.float32)
+    bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1)) if len(texts) else ()
+    if len(bad):
+        raise RecipeError(f"dense_model: the vector of the text {texts[bad[0]][:80]!r} is not finite; check that model's "
+                          "weights, or use dtype: float32.")
+    return vectors
 
 
 def encode_cached(folder: Path, digest: str, model, texts: list[str], prompt: str, batch_size: int) -> np.ndarray:
-    """`encode`, kept in `folder` under the model's digest, the prompt and the texts: nothing is embedded twice."""
-    name = hashlib.sha256("\0".join([digest, prompt, *texts]).encode()).hexdigest()[:32]
+    """`encode`, kept in `folder` under the model's digest and dtype, the prompt and the texts: nothing is embedded twice."""
+    name = hashlib.sha256("\0".join([digest, str(model.dtype), prompt, *texts]).encode()).hexdigest()[:32]
     path = folder / f"{name}.npy"
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from anna_embed.parsing import RecipeError
 from anna_embed.schema import TEACHERS
 
 
@@ -34,15 +35,17 @@ def threshold(positive_score: float, margin: float) -> float:
     return positive_score - abs(positive_score) * (1 - margin)
 
 
-def choose(scores: np.ndarray, is_positive: np.ndarray, own: int, rule: Rule, name: str) -> tuple[list[int], Counter]:
+def choose(scores: np.ndarray, is_positive: np.ndarray, ids: list[str], own: int, rule: Rule,
+           name: str) -> tuple[list[int], Counter]:
     """Chooses negatives for one (query, positive).
 
     Args:
         scores (`np.ndarray`): (candidates,) of the rule's score source.
         is_positive (`np.ndarray`): (candidates,) bool; every positive of the query, so that none is ever chosen.
+        ids (`list[str]`): The candidates' ids; they settle ties, so that the order of the candidates does not matter.
         own (`int`): Index of the row's own positive.
         rule (`Rule`): The rule.
-        name (`str`): Names the row; seeds the draw together with `rule.seed`, so that order does not matter.
+        name (`str`): Names the row; seeds the draw together with `rule.seed`, so that the order of rows does not matter.
 
     Returns:
         `tuple[list[int], Counter]`: indices of the negatives, hardest first (perhaps fewer than asked: never filled
@@ -52,7 +55,7 @@ def choose(scores: np.ndarray, is_positive: np.ndarray, own: int, rule: Rule, na
     highest = threshold(float(positive_scores.min()), rule.margin)
     candidates = np.flatnonzero(~is_positive)
     allowed = candidates[scores[candidates] <= highest]
-    allowed = allowed[np.argsort(-scores[allowed], kind="stable")]
+    allowed = allowed[np.lexsort((np.asarray(ids)[allowed], -scores[allowed]))]
     pool = allowed[: rule.top_k]
     counts = Counter({"rows": 1, "candidates": len(candidates),
                       "dropped as likely false negatives": len(candidates) - len(allowed)})
@@ -67,11 +70,24 @@ def choose(scores: np.ndarray, is_positive: np.ndarray, own: int, rule: Rule, na
 
 
 def mine(pair: dict, scored: dict, rule: Rule) -> tuple[dict, Counter]:
-    """One row of the triplets artifact (`schema.TRIPLETS`) from a pair and its query's scores."""
+    """One row of the triplets artifact (`schema.TRIPLETS`) from a pair and its query's scores.
+
+    Raises:
+        [`RecipeError`]: a score is NaN or infinite (compared with a threshold it would drop in silence), or the scores
+        do not hold the pair's positive.
+    """
     ids, texts = scored["candidate_ids"], scored["candidates"]
+    for name in TEACHERS:
+        bad = np.flatnonzero(~np.isfinite(np.asarray(scored[name], np.float64)))
+        if len(bad):
+            raise RecipeError(f"scores: the {name} score of query '{scored['query'][:80]}' and passage {ids[bad[0]]} is "
+                              f"{scored[name][bad[0]]}; delete that artifact and run the score stage again.")
+    if pair["positive_id"] not in ids:
+        raise RecipeError(f"scores: query '{pair['query'][:80]}' has no score for its positive {pair['positive_id']}; they "
+                          "were made from other pairs: run the score stage again.")
     is_positive, own = np.asarray(scored["is_positive"]), ids.index(pair["positive_id"])
     source = np.asarray(scored[rule.score_source], np.float64)
-    chosen, counts = choose(source, is_positive, own, rule, f"{pair['query_id']}:{pair['positive_id']}")
+    chosen, counts = choose(source, is_positive, ids, own, rule, f"{pair['query_id']}:{pair['positive_id']}")
     order = [own, *chosen]
     row = {key: pair[key] for key in ("query_id", "query", "positive_id", "positive", "label", "label_score", "task")}
     row |= {f"teacher_{name}": [scored[name][i] for i in order] for name in TEACHERS}
@@ -81,6 +97,8 @@ def mine(pair: dict, scored: dict, rule: Rule) -> tuple[dict, Counter]:
 
 
 def keep_own_negatives(pair: dict, siblings: list[str], text_id) -> dict:
-    """A triplet with the dataset's own negatives, for the kinds that no teacher scores."""
-    return pair | {"negative_ids": [text_id(n) for n in pair["negatives"]], "sibling_positive_ids": siblings,
+    """A triplet with the dataset's own negatives, for the kinds that no teacher scores; a sibling positive is none."""
+    negatives = {text_id(n): n for n in pair["negatives"]}
+    kept = [i for i in negatives if i not in siblings]
+    return pair | {"negative_ids": kept, "negatives": [negatives[i] for i in kept], "sibling_positive_ids": siblings,
                    **{f"teacher_{name}": [] for name in TEACHERS}}

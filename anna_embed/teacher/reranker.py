@@ -1,13 +1,30 @@
 """Cross-encoder scores: any sentence-transformers CrossEncoder with one output, as raw logits."""
 
+from pathlib import Path
+
 import numpy as np
+
+from anna_embed.parsing import RecipeError
 
 
 def load(path: str, max_length: int, dtype: str = "float32", device: str | None = None):
-    """A cross-encoder whose `predict` gives raw logits."""
+    """A cross-encoder whose `predict` gives raw logits.
+
+    Raises:
+        [`RecipeError`]: the model has no trained head with one output. (The library would make up a random one.)
+    """
     import torch
     from sentence_transformers import CrossEncoder
+    from transformers import AutoConfig
 
+    config = AutoConfig.from_pretrained(path)
+    kinds = config.architectures or ["none"]
+    if not Path(path, "modules.json").is_file() and not kinds[0].endswith("ForSequenceClassification"):
+        raise RecipeError(f"reranker: '{path}' is a {kinds[0]}, no cross-encoder: its scores would be random; name one, or "
+                          "train one with recipes.train_reranker.")
+    if kinds[0].endswith("ForSequenceClassification") and config.num_labels != 1:
+        raise RecipeError(f"reranker: '{path}' has {config.num_labels} outputs, but a relevance score is one; name a "
+                          "cross-encoder with one output.")
     return CrossEncoder(path, max_length=max_length, num_labels=1, activation_fn=torch.nn.Identity(),
                         model_kwargs={"dtype": dtype}, device=device)
 

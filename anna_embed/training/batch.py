@@ -1,6 +1,7 @@
 """One step's rows as distinct texts, and who is whose positive, negative or neither."""
 
 import random
+from collections import defaultdict
 from dataclasses import dataclass
 
 import torch
@@ -18,12 +19,12 @@ class Batch:
     Args:
         tokens (`list[list[int]]`): Token ids of each distinct prompted text.
         query, positive (`torch.Tensor`): (B,) numbers of texts.
-        passages (`torch.Tensor`): (M,) numbers of the texts that are passages.
+        passages (`torch.Tensor`): (M,) numbers of the texts that are passages, each distinct one once.
         target (`torch.Tensor`): (B,) column of the own positive among the passages.
         allowed (`torch.Tensor`): (B, M) bool, what each query is compared with.
         group (`torch.Tensor`): (B, 1 + K) columns of the own positive and negatives; 0 in empty slots.
         present (`torch.Tensor`): (B, 1 + K) bool.
-        teacher (`torch.Tensor`, *optional*): (B, 1 + K) teacher scores, for scored kinds.
+        teacher (`torch.Tensor`, *optional*): (B, 1 + K) teacher scores, for kinds with soft labels.
         score (`torch.Tensor`): (B,) graded similarity; NaN where there is none.
     """
 
@@ -39,6 +40,11 @@ class Batch:
     score: torch.Tensor
 
 
+def has_soft_labels(task: dict, config) -> bool:
+    """Whether the teacher's scores of a task are used."""
+    return KINDS[task["kind"]].scored and config.soft_label_weight > 0
+
+
 def build(rows: list[dict], task: dict, tokenizer, config, seed: str) -> Batch:
     """Makes a batch of rows of the triplets artifact.
 
@@ -50,74 +56,82 @@ def build(rows: list[dict], task: dict, tokenizer, config, seed: str) -> Batch:
         seed (`str`): Draws the examples.
     """
     kind = KINDS[task["kind"]]
-    negatives = [_negatives(row, config.num_negatives) for row in rows]
-    prompted = {}  # string -> number of the text
-    query = [prompted.setdefault(t, len(prompted)) for t in _queries(rows, task, tokenizer, config, seed)]
     prompt = query_prompt(task["instruction"]) if kind.symmetric else ""
-    texts = list(dict.fromkeys(t for row, n in zip(rows, negatives) for t in (row["positive"], *n)))
-    cut = cut_to_fit(tokenizer, prompt, texts, config.max_length)
-    number = {t: prompted.setdefault(prompt + c, len(prompted)) for t, c in zip(texts, cut)}
-    column = {t: i for i, t in enumerate(texts)}
-    group = torch.zeros(len(rows), 1 + max(map(len, negatives)), dtype=torch.long)
+    texts = list(dict.fromkeys(t for row in rows for t in _group(row, config.num_negatives)))
+    shown = [prompt + t for t in cut_to_fit(tokenizer, prompt, texts, config.max_length)]
+    # A passage is what the model sees of it: two that are equal up to where they are cut are one.
+    place = {t: i for i, t in enumerate(dict.fromkeys(shown))}
+    column = {text: place[t] for text, t in zip(texts, shown)}
+    own = [_columns(row, column, config.num_negatives) for row in rows]
+    group = torch.zeros(len(rows), max(map(len, own)), dtype=torch.long)
     present = torch.zeros_like(group, dtype=torch.bool)
-    for i, (row, own) in enumerate(zip(rows, negatives)):
-        columns = [column[t] for t in (row["positive"], *own)]
-        group[i, : len(columns)], present[i, : len(columns)] = torch.tensor(columns), True
+    teacher = torch.zeros(group.shape) if has_soft_labels(task, config) else None
+    for i, (row, columns) in enumerate(zip(rows, own)):
+        group[i, : len(columns)], present[i, : len(columns)] = torch.tensor(list(columns)), True
+        if teacher is not None:
+            teacher[i, : len(columns)] = torch.tensor([row[f"teacher_{config.teacher}"][p] for p in columns.values()])
+    in_batch = kind.in_batch and (task["kind"] != "nli" or config.nli_in_batch)
+    number = {}  # string -> number of the text
+    query = [number.setdefault(t, len(number)) for t in _queries(rows, task, tokenizer, config, seed)]
+    passages = torch.tensor([number.setdefault(t, len(number)) for t in place])
     longest = config.prompt_max_length if config.max_examples else config.max_length
     return Batch(
-        tokens=tokenize(tokenizer, prompted, longest),
-        query=torch.tensor(query), positive=torch.tensor([number[row["positive"]] for row in rows]),
-        passages=torch.tensor([number[t] for t in texts]), target=group[:, 0].clone(),
-        allowed=_allowed(rows, texts, column, group, present, kind.in_batch and (task["kind"] != "nli" or config.nli_in_batch)),
-        group=group, present=present, teacher=_teacher(rows, present, config) if kind.scored else None,
+        tokens=tokenize(tokenizer, number, longest), query=torch.tensor(query), positive=passages[group[:, 0]],
+        passages=passages, target=group[:, 0].clone(), allowed=_allowed(rows, own, column, len(place), in_batch),
+        group=group, present=present, teacher=teacher,
         score=torch.tensor([float("nan") if r["label_score"] is None else r["label_score"] for r in rows]))
 
 
-def _negatives(row, most):
-    """The row's first negatives (mining sorted them, hardest first); never the query or the positive itself."""
-    return [n for n in row["negatives"][:most] if n not in (row["query"], row["positive"])]
+def _group(row, most):
+    """The positive and the row's first negatives (mining sorted them, hardest first)."""
+    return [row["positive"], *row["negatives"][:most]]
+
+
+def _columns(row, column, most):
+    """Columns of the own group, the positive first, each with its place in the row and so among the teacher's scores.
+
+    A negative that is the query itself, the positive or a repetition is left out, and its score with it.
+    """
+    columns = {}
+    for place, text in enumerate(_group(row, most)):
+        if place == 0 or column[text] != column.get(row["query"]):
+            columns.setdefault(column[text], place)
+    return columns
 
 
 def _queries(rows, task, tokenizer, config, seed):
-    """Query strings with instruction and, group by group, few-shot examples."""
+    """Query strings with instruction and, group by group, few-shot examples.
+
+    The query keeps `max_length` with its instruction; the examples get what `prompt_max_length` leaves, so that no
+    string is cut once more and loses its end.
+    """
     prompt, rng = query_prompt(task["instruction"]), random.Random(seed)
     cut = cut_to_fit(tokenizer, prompt, [row["query"] for row in rows], config.max_length)
     strings = []
     for group in examples.groups_of(rows, config.example_group_size):
         drawn = examples.draw(rows, group, config.max_examples, rng)
-        room = config.prompt_max_length - config.max_length + len(tokenizer(prompt)["input_ids"])
-        shared = examples.prefix(tokenizer, task["instruction"], drawn, config.example_max_length, room)
+        shared = examples.prefix(tokenizer, task["instruction"], drawn, config.example_max_length,
+                                 config.prompt_max_length - config.max_length)
         strings += [shared + cut[i] for i in group]
     return strings
 
 
-def _allowed(rows, texts, column, group, present, in_batch):
+def _allowed(rows, own, column, size, in_batch):
     """What each query is compared with: its own group, and in-batch every passage that is not known to be right.
 
-    Left out: the query's own text, its sibling positives, and the positives of the same query elsewhere in the batch.
+    Left out in-batch: the query's own text, its sibling positives, and the positives of the same query elsewhere in the
+    batch. The own group always stays.
     """
-    allowed = torch.full((len(rows), len(texts)), in_batch)
-    if in_batch:
-        ids = {}
-        for row in rows:
-            ids.setdefault(row["query"], set()).add(column[row["positive"]])
-        by_id = {row["positive_id"]: column[row["positive"]] for row in rows}
-        by_id |= {i: column[t] for row in rows for i, t in zip(row["negative_ids"], row["negatives"]) if t in column}
-        for i, row in enumerate(rows):
-            known = ids[row["query"]] | {by_id[s] for s in row["sibling_positive_ids"] if s in by_id}
-            known |= {column[row["query"]]} & set(column.values()) if row["query"] in column else set()
-            allowed[i, list(known)] = False
-    numbers = torch.arange(len(rows))[:, None].expand_as(group)
-    allowed[numbers[present], group[present]] = True
-    return allowed
-
-
-def _teacher(rows, present, config):
-    """Scores of the own group; a negative that was left out of the group takes its score with it."""
-    scores = torch.zeros(present.shape)
+    allowed = torch.full((len(rows), size), in_batch)
+    positives, by_id = defaultdict(set), {}
+    for row in rows:
+        positives[row["query"]].add(column[row["positive"]])
+        names, texts = (row["positive_id"], *row["negative_ids"]), (row["positive"], *row["negatives"])
+        by_id |= {name: column[text] for name, text in zip(names, texts) if text in column}
     for i, row in enumerate(rows):
-        kept = [n not in (row["query"], row["positive"]) for n in row["negatives"][: config.num_negatives]]
-        own = row[f"teacher_{config.teacher}"]
-        values = [own[0]] + [s for s, keep in zip(own[1:], kept) if keep]
-        scores[i, : len(values)] = torch.tensor(values)
-    return scores
+        right = positives[row["query"]] | {by_id[name] for name in row["sibling_positive_ids"] if name in by_id}
+        if row["query"] in column:
+            right.add(column[row["query"]])
+        allowed[i, list(right)] = False
+        allowed[i, list(own[i])] = True
+    return allowed

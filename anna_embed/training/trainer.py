@@ -11,9 +11,13 @@ from anna_embed.engine import count, embed_row, in_caller_order, plan
 from anna_embed.kinds import KINDS
 from anna_embed.parsing import RecipeError
 from anna_embed.training.batch import Batch, build
+from anna_embed.training.check import check_arguments, check_tasks
+from anna_embed.training.checkpoints import MarkComplete
 from anna_embed.training.gather import sum_across
 from anna_embed.training.losses import cosent, distillation, info_nce, target_entropy
 from anna_embed.training.plan import batches_of
+
+COUNTED = ("tokens", "distinct_tokens", "queries", "seconds")  # summed between two log lines; the loss parts are averaged
 
 
 class EmbeddingTrainer(Trainer):
@@ -32,44 +36,49 @@ class EmbeddingTrainer(Trainer):
         **kwargs: As for [`~transformers.Trainer`]; `processing_class` from `tokens.load_tokenizer`.
 
     Raises:
-        [`RecipeError`]: `gradient_accumulation_steps` is not 1.
+        [`RecipeError`]: a setting or the rows do not allow it (`check.py`).
     """
 
     loss_is_scaled_for_ga = False
 
     def __init__(self, config, tasks, rows, **kwargs):
-        arguments = kwargs["args"]
-        if arguments.gradient_accumulation_steps != 1:
-            raise RecipeError(f"gradient_accumulation_steps: {arguments.gradient_accumulation_steps} would change the "
-                              "in-batch negatives; leave it at 1 and set retrieval_batch_size and token_budget instead.")
+        check_arguments(kwargs["args"])
+        self.entropies = check_tasks(tasks, rows, kwargs["processing_class"], config, kwargs["args"].process_index == 0)
         super().__init__(train_dataset=[{}], **kwargs)
+        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
+            raise RecipeError("distributed_type: FSDP and DEEPSPEED are not possible, as the adapter's gradients are summed "
+                              "here; launch with a file of recipes/accelerate.")
+        self.add_callback(MarkComplete())
         self.config, self.tasks, self.rows = config, tasks, rows
         self.sizes = {name: len(table) for name, table in rows.items()}
         self.batch_sizes = {name: config.retrieval_batch_size if KINDS[tasks[name]["kind"]].scored
                             else config.other_batch_size for name in rows}
+        self.plan_of = {}  # epoch -> its steps; one epoch at a time
+        self.steps_per_epoch = len(self.steps(0))
         self.parts: list[dict[str, float]] = []
 
     # ---- the plan ----------------------------------------------------------------------------------------------------
     def steps(self, epoch: int) -> list:
         """Task and row numbers of each step of an epoch."""
-        return batches_of(self.sizes, self.batch_sizes, self.args.seed, epoch)
+        if epoch not in self.plan_of:
+            self.plan_of = {epoch: batches_of(self.sizes, self.batch_sizes, self.args.seed, epoch)}
+        return self.plan_of[epoch]
 
     def batch(self, step: int) -> tuple[str, Batch]:
         """The global batch of a step, counted from the start of training."""
-        epoch, here = divmod(step, len(self.steps(0)))
+        epoch, here = divmod(step, self.steps_per_epoch)
         task, numbers = self.steps(epoch)[here]
         rows = self.rows[task].select(numbers).to_list()
-        seed = f"{self.args.seed}:{step}"
-        return task, build(rows, self.tasks[task], self.processing_class, self.config, seed)
+        return task, build(rows, self.tasks[task], self.processing_class, self.config, f"{self.args.seed}:{step}")
 
     def get_train_dataloader(self) -> DataLoader:
         """Step counters only: what a step holds follows from its number, which makes resuming exact."""
-        return DataLoader([{"step": n} for n in range(len(self.steps(0)))], batch_size=1)
+        return DataLoader([{"step": n} for n in range(self.steps_per_epoch)], batch_size=1)
 
     # ---- one step ----------------------------------------------------------------------------------------------------
     def training_step(self, model, inputs, num_items_in_batch=None) -> torch.Tensor:
         started = time.time()
-        model = self.accelerator.unwrap_model(model)
+        model = self.accelerator.unwrap_model(model)  # DDP would average gradients; here they are summed, once, below
         model.train()
         task, batch = self.batch(self.state.global_step)
         rows = plan(batch.tokens, self.config.token_budget, model.config)
@@ -96,7 +105,8 @@ class EmbeddingTrainer(Trainer):
                 parameter.grad = torch.zeros_like(parameter)
         sum_across([p.grad for p in parameters])
         tokens, distinct = count(batch.tokens)
-        self.parts.append({**parts, "tokens": tokens, "distinct_tokens": distinct, "seconds": time.time() - started})
+        self.parts.append({**parts, "tokens": tokens, "distinct_tokens": distinct, "queries": len(batch.query),
+                           "seconds": time.time() - started})
         return loss
 
     def _embed(self, model, row, number):
@@ -118,26 +128,32 @@ class EmbeddingTrainer(Trainer):
             similarity = queries @ embeddings[batch.passages.to(device)].T
             loss = info_nce(similarity, batch.target.to(device), batch.allowed.to(device), self.config.temperature)
             parts = {"loss_hard": loss.item()}
-            if batch.teacher is not None and self.config.soft_label_weight > 0:
+            if batch.teacher is not None:
                 present, teacher = batch.present.to(device), batch.teacher.to(device)
                 soft = distillation(similarity.gather(1, batch.group.to(device)), teacher, present,
                                     self.config.temperature, self.config.teacher_temperature)
                 loss = loss + self.config.soft_label_weight * soft
                 entropy = target_entropy(teacher, present, self.config.teacher_temperature)
                 parts |= {"loss_soft": soft.item(), "target_entropy": entropy.item()}
+        if not math.isfinite(loss.item()):
+            raise RecipeError(f"learning_rate: {self.args.learning_rate:g} led to a loss of {loss.item()} in step "
+                              f"{self.state.global_step + 1} (task '{task}'); lower it, or check the base model's weights.")
         loss.backward()
         return loss.detach(), [leaf.grad for leaf in leaves], parts
 
     # ---- what is said ------------------------------------------------------------------------------------------------
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Adds the parts of the loss, tokens per second and the share of distinct tokens since the last line."""
+        """Adds the parts of the loss and the speed since the last line (tokens: each distinct one once, as encoded)."""
+        for name in ("train_samples_per_second", "total_flos"):  # would count step numbers, the only inputs
+            logs.pop(name, None)
         if self.parts and "loss" in logs:
-            names = sorted({k for p in self.parts for k in p if k.startswith(("loss_", "target_"))})
-            for name in names:
-                values = [p[name] for p in self.parts if name in p and math.isfinite(p[name])]
-                logs[name] = round(sum(values) / max(len(values), 1), 4)
-            tokens, distinct, seconds = (sum(p[k] for p in self.parts) for k in ("tokens", "distinct_tokens", "seconds"))
-            logs |= {"tokens_per_second": round(distinct / seconds, 1), "distinct_share": round(distinct / tokens, 3)}
+            for name in sorted({name for part in self.parts for name in part} - set(COUNTED)):
+                values = [part[name] for part in self.parts if name in part and math.isfinite(part[name])]
+                if values:
+                    logs[name] = round(sum(values) / len(values), 4)
+            tokens, distinct, queries, seconds = (sum(part[name] for part in self.parts) for name in COUNTED)
+            logs |= {"tokens_per_second": round(distinct / seconds, 1), "queries_per_second": round(queries / seconds, 2),
+                     "distinct_share": round(distinct / tokens, 3)}
             self.parts = []
         super().log(logs, start_time)
 
@@ -146,10 +162,7 @@ class EmbeddingTrainer(Trainer):
 
     def prepare_report(self) -> dict[str, float]:
         """What training will do, for the line before the first step: steps, tokens, and how uniform the soft labels are."""
-        tokens = distinct = 0
-        shown = range(min(3, len(self.steps(0))))
-        for step in shown:
-            a, b = count(self.batch(step)[1].tokens)
-            tokens, distinct = tokens + a, distinct + b
-        return {"steps_per_epoch": len(self.steps(0)), "tokens_per_step": tokens // len(shown),
-                "distinct_tokens_per_step": distinct // len(shown)}
+        sizes = [count(self.batch(step)[1].tokens) for step in range(min(3, self.steps_per_epoch))]
+        return {"steps_per_epoch": self.steps_per_epoch, "tokens_per_step": sum(s.tokens for s in sizes) // len(sizes),
+                "distinct_tokens_per_step": sum(s.distinct for s in sizes) // len(sizes),
+                "target_entropy": {name: round(value, 3) for name, value in self.entropies.items()}}

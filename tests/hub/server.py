@@ -251,6 +251,8 @@ class Handler(BaseHTTPRequestHandler):
         self.chunked = "chunked" in (self.headers.get("Transfer-Encoding") or "").lower()
         line = f"{self.command} {url.path}"
         self.fault = self.hub.faults.pick(line)
+        entry = {"request": line, "fault": bool(self.fault), "status": None}
+        self.hub.log.append(entry)  # before the answer, so that who has the answer finds it here
         if any(token in self.path for token in self.hub.users):
             self.hub.leaks.append(f"token in the address of {line}")
         try:
@@ -267,7 +269,7 @@ class Handler(BaseHTTPRequestHandler):
             traceback.print_exc()
             self.fail(HttpError(500, f"Internal Error: {error}"))
         finally:
-            self.hub.log.append({"status": self.sent, "request": line, "fault": bool(self.fault)})
+            entry["status"] = self.sent
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do
 
@@ -447,9 +449,10 @@ class Api(Handler):
     def info(self, repo, revision):
         commit = repo.resolve(revision)
         model = {"modelId": repo.id} if repo.kind == "models" else {}
+        siblings = [{"rfilename": path} for path in sorted(commit["files"])]
         return {"id": repo.id, "author": repo.author, "sha": commit["id"], "lastModified": commit["date"], "tags": [],
                 "createdAt": commit["date"], "private": repo.private, "gated": False, "disabled": False,
-                "downloads": 0, "likes": 0, "siblings": [{"rfilename": path} for path in sorted(commit["files"])], **model}
+                "downloads": 0, "likes": 0, "siblings": siblings, **model}
 
     def page(self, items):
         start, headers = int(self.query.get("cursor", "0")), {}

@@ -1,0 +1,43 @@
+"""Scores of vectors on held-out rows: pure functions on arrays."""
+
+import numpy as np
+from scipy.stats import spearmanr
+
+
+def ndcg_at_10(ranked: np.ndarray, relevant: list[set[int]]) -> float:
+    """Mean nDCG@10 with binary relevance.
+
+    Args:
+        ranked (`np.ndarray`): (queries, at least 10 if there are so many) passages, best first.
+        relevant (`list[set[int]]`): The right passages of each query, never empty.
+    """
+    discounts = 1 / np.log2(np.arange(2, 12))
+    total = 0.0
+    for row, right in zip(ranked, relevant):
+        gains = np.asarray([passage in right for passage in row[:10]], float)
+        total += (gains * discounts[: len(gains)]).sum() / discounts[: min(len(right), 10)].sum()
+    return total / len(relevant)
+
+
+def spearman(left: np.ndarray, right: np.ndarray, gold: np.ndarray) -> float:
+    """Spearman correlation of cosines with graded similarity; vectors of shape (pairs, dim), of length one."""
+    return float(spearmanr((left * right).sum(1), gold).statistic)
+
+
+def label_accuracy(texts: np.ndarray, labels: np.ndarray, gold: np.ndarray) -> float:
+    """Share of texts whose nearest label text is the right one."""
+    return float(((texts @ labels.T).argmax(1) == gold).mean())
+
+
+def triplet_accuracy(anchors: np.ndarray, positives: np.ndarray, negatives: np.ndarray) -> float:
+    """Share of triplets whose positive is nearer than the negative; each (triplets, dim)."""
+    return float(((anchors * positives).sum(1) > (anchors * negatives).sum(1)).mean())
+
+
+def v_measure(vectors: np.ndarray, gold: np.ndarray, seed: int = 42) -> float:
+    """V-measure of k-means with as many clusters as there are categories, as mteb scores clustering."""
+    from sklearn.cluster import KMeans
+    from sklearn.metrics import v_measure_score
+
+    clusters = KMeans(len(set(gold.tolist())), n_init=10, random_state=seed).fit_predict(vectors)
+    return float(v_measure_score(gold, clusters))

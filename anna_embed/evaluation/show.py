@@ -1,0 +1,33 @@
+"""Results as people read them."""
+
+METRICS = {"ndcg_at_10": "nDCG@10", "spearman": "Spearman", "accuracy": "accuracy", "v_measure": "V-measure",
+           "triplet_accuracy": "triplet accuracy"}
+
+
+def as_text(table: list[dict]) -> str:
+    """A table of models by task; an empty cell where a model was not scored.
+
+    Args:
+        table (`list[dict]`): `model`, `task`, `metric`, `value` and `n`.
+    """
+    tasks = list(dict.fromkeys((r["task"], r["metric"], r["n"]) for r in table))
+    models = list(dict.fromkeys(r["model"] for r in table))
+    value = {(r["model"], r["task"], r["metric"]): r["value"] for r in table}
+    width = max(map(len, models))
+    lines = []
+    for task, metric, n in tasks:
+        lines.append(f"\n{task}: {METRICS.get(metric, metric)}, n = {n}")
+        scored = [(value[m, task, metric], m) for m in models if (m, task, metric) in value]
+        lines += [f"  {model:<{width}}  {v:.3f}" for v, model in sorted(scored, reverse=True)]
+    return "\n".join(lines)
+
+
+def how_to_use(model: str) -> str:
+    """Three lines that load a model and rank passages for a question."""
+    return f"""
+Use it (any Python with sentence-transformers):
+
+  from sentence_transformers import SentenceTransformer; model = SentenceTransformer("{model}")
+  passages = ["Venus -- Venus is the second planet from the Sun.", "Mount Etna -- Mount Etna is a volcano in Sicily."]
+  print(model.similarity(model.encode_query("is venus closer to the sun than the earth"), model.encode_document(passages)))
+"""

@@ -1,0 +1,104 @@
+"""What must hold before the first step: each failure is one sentence instead of hours of training on nonsense."""
+
+import math
+
+import torch
+from transformers.utils import logging
+
+from anna_embed.kinds import KINDS
+from anna_embed.parsing import RecipeError
+from anna_embed.prompts import query_prompt
+from anna_embed.training.batch import has_soft_labels
+from anna_embed.training.losses import target_entropy
+
+logger = logging.get_logger(__name__)
+
+UNIFORM = 0.98  # soft labels whose mean entropy is above this share of the highest possible teach next to nothing
+BLOCK = 1000  # rows read at once
+
+# Settings of `transformers.TrainingArguments` that this trainer cannot follow: the only value it takes, and what to do.
+FIXED = {
+    "gradient_accumulation_steps": (1, "it would change the in-batch negatives: set retrieval_batch_size and "
+                                       "other_batch_size for the batch, and token_budget for memory"),
+    "per_device_train_batch_size": (8, "it has no effect here: set retrieval_batch_size and other_batch_size, which are "
+                                       "global, and token_budget for memory"),
+    "fp16": (False, "small gradients would vanish in it: use bf16: true"),
+    "push_to_hub": (False, "publishing is a stage of its own: use recipes.publish"),
+}
+
+
+def check_arguments(arguments) -> None:
+    """Raises [`RecipeError`] for a setting of the trainer that would change the result in silence."""
+    given = vars(arguments)
+    for name, (only, remedy) in FIXED.items():
+        if given[name] != only:
+            raise RecipeError(f"{name}: {given[name]!r} is not possible; {remedy}.")
+
+
+def check_task(name: str, task: dict, rows, tokenizer, config) -> None:
+    """Raises [`RecipeError`] unless the rows of one task can be trained on.
+
+    Args:
+        name (`str`), task (`dict`): The task, its kind and instruction.
+        rows (`Dataset`): Its triplets.
+        tokenizer, config: As for [`~anna_embed.training.batch.build`].
+    """
+    if not len(rows):
+        raise RecipeError(f"triplets: the task '{name}' has no rows; leave it out of the recipe, or mend its source.")
+    prompt = len(tokenizer(query_prompt(task["instruction"]))["input_ids"])
+    if prompt >= config.max_length:
+        raise RecipeError(f"max_length: {config.max_length} leaves no room for a text after the instruction of '{name}', "
+                          f"which takes {prompt} tokens; raise it.")
+    if KINDS[task["kind"]].graded:
+        for number, score in enumerate(rows["label_score"]):
+            if score is None or not math.isfinite(score):
+                raise RecipeError(f"triplets: row {number} of '{name}' has the label_score {score}, but graded pairs need "
+                                  "a number from 0 to 1; mend the pairs and mine again.")
+
+
+def check_soft_labels(name: str, rows, config) -> float:
+    """Reads all teacher scores of one task before training.
+
+    Returns:
+        `float`: mean entropy of the soft labels as a share of the uniform distribution's; NaN if no row has negatives.
+
+    Raises:
+        [`RecipeError`]: a score is missing, NaN or infinite.
+    """
+    key, total, groups = f"teacher_{config.teacher}", 0.0, 0
+    for start in range(0, len(rows), BLOCK):
+        block = rows[start: start + BLOCK]
+        scores = [_checked(name, key, *row) for row in zip(block[key], block["negative_ids"], block["query"])]
+        scores = [s[: 1 + config.num_negatives] for s in scores if len(s) > 1 and config.num_negatives]
+        if scores:
+            table = torch.nn.utils.rnn.pad_sequence([torch.tensor(s) for s in scores], batch_first=True)
+            present = torch.arange(table.shape[1]) < torch.tensor([[len(s)] for s in scores])
+            total += target_entropy(table, present, config.teacher_temperature).item() * len(scores)
+            groups += len(scores)
+    return total / groups if groups else math.nan
+
+
+def _checked(name, key, scores, negatives, query):
+    if len(scores) != 1 + len(negatives):
+        raise RecipeError(f"triplets: query '{query[:80]}' of '{name}' has {len(scores)} scores in {key} for "
+                          f"{1 + len(negatives)} passages; score and mine again, or set soft_label_weight: 0.")
+    if not all(map(math.isfinite, scores)):
+        raise RecipeError(f"triplets: query '{query[:80]}' of '{name}' has a score in {key} that is not a finite number "
+                          f"({scores}); score and mine again, or choose another teacher.")
+    return scores
+
+
+def check_tasks(tasks: dict[str, dict], rows: dict, tokenizer, config, main_process: bool) -> dict[str, float]:
+    """`check_task` for every task, and for those with soft labels their entropy; warns where it says nothing."""
+    entropies = {}
+    for name, table in rows.items():
+        check_task(name, tasks[name], table, tokenizer, config)
+        if has_soft_labels(tasks[name], config):
+            entropies[name] = check_soft_labels(name, table, config)
+            if entropies[name] > UNIFORM and main_process:
+                logger.warning(
+                    f"The soft labels of '{name}' are almost uniform: their mean entropy is {entropies[name]:.3f} of the "
+                    f"highest possible, so they teach next to nothing. Lower teacher_temperature, now "
+                    f"{config.teacher_temperature:g} (1 suits reranker logits, 0.05 cosines, 0.001 RRF), or choose another "
+                    f"teacher than '{config.teacher}'.")
+    return entropies

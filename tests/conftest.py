@@ -1,0 +1,37 @@
+"""Fixtures for all tests; what they are made of is in `small.py`."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from datasets import Dataset
+from small import save_tiny_model, triplet_rows
+
+from anna_embed.schema import TRIPLETS
+from anna_embed.tokens import load_tokenizer
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread():
+    """These models are too small to share among threads, and one thread adds in one order."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory) -> Path:
+    """The folder of a random decoder with a real small tokenizer."""
+    folder = tmp_path_factory.mktemp("models") / "tiny-llama"
+    save_tiny_model(folder)
+    return folder
+
+
+@pytest.fixture
+def tokenizer(tiny_model):
+    """The tiny model's tokenizer as training loads it: EOS by its post-processor."""
+    return load_tokenizer(str(tiny_model), 512)
+
+
+@pytest.fixture(scope="session")
+def triplets() -> dict[str, Dataset]:
+    """Rows of every kind, as the training stage reads them."""
+    return {task: Dataset.from_list(rows, features=TRIPLETS) for task, rows in triplet_rows().items()}

@@ -1,0 +1,58 @@
+"""A loopback Hub, a client in this process that talks to it, and a small real release to publish."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from huggingface_hub import constants
+from server import HubServer
+from small_release import make
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def hub():
+    with HubServer() as server:
+        yield server
+    assert server.leaks == []
+
+
+@pytest.fixture
+def client(hub, monkeypatch, tmp_path):
+    """The clients of this process talk to the loopback Hub, and no retry waits; the pauses asked for are recorded."""
+    pauses = []
+    monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-login"))
+    monkeypatch.setenv("HF_TOKEN", "hf_test_write")
+    monkeypatch.setattr("time.sleep", pauses.append)
+    return pauses
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A run's folder with pairs (two configs, one of them with a test split) and triplets made from them."""
+    artifacts = tmp_path_factory.mktemp("run") / "artifacts"
+    make(artifacts)
+    return artifacts
+
+
+@pytest.fixture
+def artifacts(finished, tmp_path):
+    """A copy of the finished run that a test may spoil. Its parents are found by content, so it may be moved."""
+    return Path(shutil.copytree(finished, tmp_path / "artifacts"))
+
+
+@pytest.fixture
+def run(hub, tmp_path):
+    """Runs Python code or arguments in a process of its own, with a fresh cache, against the loopback Hub."""
+    def run(*arguments, token="hf_test_write", home="home", **more):
+        env = {**os.environ, **hub.env(tmp_path / home, token), "PYTHONPATH": str(ROOT), **more}
+        return subprocess.run([sys.executable, *map(str, arguments)], env=env, cwd=tmp_path, text=True,
+                              capture_output=True, timeout=120)
+    return run

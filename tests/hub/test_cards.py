@@ -1,0 +1,135 @@
+"""Cards: what is on them comes from the manifest, the Hub understands their front matter, and they open the data."""
+
+import json
+import re
+from itertools import groupby
+from pathlib import Path
+
+import pytest
+import yaml
+from datasets import load_dataset
+from server import check_card
+from small_release import TASK
+
+from anna_embed.hub.cards import ROOT, card, render
+from anna_embed.hub.names import ARTIFACTS, hub_id, repo_type
+from anna_embed.parsing import RecipeError
+from anna_embed.schema import CORPUS, PAIRS
+
+LEAST = {"stage": "some", "key": "k", "content": "c" * 64, "config": {}, "parents": {}, "rows": {}, "dropped": []}
+FULL = {**LEAST, "tasks": {"NQ": TASK}, "seconds": 7919.5, "hardware": "2 cores", "code": "d" * 64,
+        "packages": {"torch": "2.13.0"}, "rows": {"NQ": {"train": 1223, "test": 1229}},
+        "files": {"NQ": {"train": "NQ/train-*.parquet", "test": "NQ/test-*.parquet"}},
+        "dropped": [{"task": "NQ", "reason": "empty query", "rows": 1231}], "steps": {"NQ": {"read": 1237}},
+        "statistics": {"NQ": {"too close": 1249, "share": 0.12345}}, "metrics": {"loss": 0.4567},
+        "training": {"learning_rate": 0.0013, "final": {"loss": 0.8765}}, "checks": {"merged": 1.5e-7},
+        "prompts": {"query": "Instruct: find | it\nQuery: ", "document": ""},
+        "table": [{"model": "BM25", "task": "NQ", "metric": "nDCG@10", "value": 0.91811, "n": 1259},
+                  {"model": "trained", "task": "NQ", "metric": "nDCG@10", "value": 0.87, "n": 1259}],
+        "base_model": {"name": "org/base", "commit": "b" * 40, "licence": "apache-2.0"},
+        "parents": {"triplets": {"reference": "a/b/triplets", "digest": "e" * 64, "commit": None,
+                                 "published_as": "me/anna-triplets@v1"}}}
+SHOWN = {"pairs": ["1,223", "1,231", "1,237"], "scores": ["1,223", "1,231", "1,249", "0.1235"],
+         "triplets": ["1,223", "1,231", "1,249"], "results": ["0.9181", "0.8700", "1,259"],
+         "reranker": ["0.4567", "0.0013", "apache-2.0"], "adapter": ["0.0013", "0.8765", "bbbbbbbbbbbb", "org/base"],
+         "model": ["0.0013", "1.5e-07", r'"query": "Instruct: find | it\nQuery: "', "apache-2.0"]}
+
+
+def front(text):
+    return yaml.safe_load(text.split("---\n")[1])
+
+
+@pytest.mark.parametrize("artifact", ARTIFACTS)
+def test_every_card(artifact):
+    """If this fails, a card hides what its manifest knows, or its front matter is refused by the Hub."""
+    text = card({**FULL, "artifact": artifact})
+    shared = ["me/anna-triplets@v1", TASK["instruction"], "7,920 s", "2 cores", "torch 2.13.0"]
+    assert [shown for shown in SHOWN[artifact] + shared if shown not in text] == []
+    assert check_card(text) == [] and "Undefined" not in text and "None" not in text
+    for is_table, lines in groupby(text.splitlines(), key=lambda line: line.startswith("|")):
+        pipes = {len(re.findall(r"(?<!\\)\|", line)) for line in lines}
+        assert not is_table or len(pipes) == 1  # a pipe in a cell must not open another column
+
+
+@pytest.mark.parametrize("artifact", ARTIFACTS)
+def test_a_manifest_that_knows_little(artifact):
+    """If this fails, a stage that leaves out an optional key cannot write its card at all."""
+    text = card({**LEAST, "artifact": artifact})
+    assert check_card(text) == [] and "Undefined" not in text and "None" not in text
+
+
+def test_no_numbers_are_typed():
+    """If this fails, a template states a number about an artifact, which is wrong for the next one."""
+    templates = [*ROOT.glob("dataset_cards/*.md"), *ROOT.glob("model_card/*.md")]
+    assert len(templates) == len(ARTIFACTS) + 1
+    for template in templates:
+        prose = re.sub(r"\{[{%#].*?[}%#]\}", "", template.read_text(), flags=re.S)
+        assert not re.findall(r"\d", prose.replace("BM25", "")), template
+
+
+def test_the_card_opens_the_data(finished):
+    """If this fails, `load_dataset(folder)` shows the corpus first, mixes configs, or has no types."""
+    assert front((finished / "pairs/README.md").read_text())["configs"][0]["config_name"] == "NQ"
+    opened = load_dataset(str(finished / "pairs"))
+    assert {split: len(rows) for split, rows in opened.items()} == {"train": 6, "test": 3}
+    assert opened["train"].features == PAIRS
+    assert load_dataset(str(finished / "pairs"), "NQ-corpus")["train"].features == CORPUS
+
+
+@pytest.mark.parametrize("licences, licence", [
+    (["CC BY-SA 3.0", "cc-by-sa-3.0"], "cc-by-sa-3.0"), (["MIT", "Apache-2.0"], "other"),
+    (["OANC; parts CC BY 3.0"], "other"), ([], "unknown")])
+def test_licences(licences, licence):
+    """If this fails, rows of mixed terms are offered under the mildest of them."""
+    tasks = {f"task{i}": {**TASK, "licence": named} for i, named in enumerate(licences)}
+    text = card({**LEAST, "artifact": "pairs", "tasks": tasks})
+    assert front(text)["license"] == licence and all(named in text for named in licences)
+
+
+def test_the_base_models_licence_counts():
+    """If this fails, a fine-tuned model with restricted weights is offered under the licence of its data."""
+    data = {**FULL, "artifact": "model", "tasks": {"NQ": {**TASK, "licence": "apache-2.0"}}}
+    assert front(card(data))["license"] == "apache-2.0"
+    assert front(card({**data, "base_model": {"name": "org/base"}}))["license"] == "other"
+
+
+@pytest.mark.parametrize("rows, size", [(999, "n<1K"), (1000, "1K<n<10K"), (10**6, "1M<n<10M")])
+def test_size(rows, size):
+    """If this fails, people who filter datasets by size do not find these, or find them wrongly."""
+    assert front(card({**LEAST, "artifact": "pairs", "rows": {"NQ": {"train": rows}}}))["size_categories"] == size
+
+
+def test_a_path_is_no_hub_id(tmp_path, monkeypatch):
+    """If this fails, a card links to a repository of a stranger that has the name of a local folder."""
+    monkeypatch.chdir(tmp_path)
+    Path("my/model").mkdir(parents=True)
+    named = ["my/model", "artifacts/model", "data/rows.jsonl", "/a/b", "./a", None, "org/name", "org/name@v1"]
+    assert [hub_id(name) for name in named] == [None] * 6 + ["org/name", "org/name"]
+    assert "base_model" not in front(card({**FULL, "artifact": "model", "base_model": {"name": "my/model"}}))
+
+
+def test_a_model_shows_its_own_results(tmp_path):
+    """If this fails, the card of a new model boasts the scores of the old one."""
+    model = {**FULL, "artifact": "model", "content": "1" * 64}
+    scored = {"model": {"reference": "model", "digest": "1" * 64, "commit": None}}
+    results = {**FULL, "artifact": "results", "parents": scored, "model_label": "trained"}
+    (tmp_path / "model").mkdir()
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results/manifest.json").write_text(json.dumps(results))
+    render(tmp_path / "model", model)
+    text = (tmp_path / "model/README.md").read_text()
+    assert "| NQ | nDCG@10 | 1,259 | 0.9181 | 0.8700 |" in text and check_card(text) == []
+    assert [r["metrics"][0]["value"] for r in front(text)["model-index"][0]["results"]] == [0.87]
+    render(tmp_path / "model", {**model, "content": "2" * 64})
+    assert "0.9181" not in (tmp_path / "model/README.md").read_text()
+
+
+def test_an_artifact_without_a_template(tmp_path):
+    """If this fails, a misnamed output ends in a traceback after hours of work."""
+    with pytest.raises(RecipeError, match="there is no card for 'stuff'; name the folder pairs"):
+        render(tmp_path, {**LEAST, "artifact": "stuff"})
+
+
+def test_repository_types():
+    """If this fails, data is uploaded as a model, where no viewer opens it."""
+    assert [name for name in ARTIFACTS if repo_type(name) == "model"] == ["reranker", "adapter", "model"]
