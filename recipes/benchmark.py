@@ -96,7 +96,7 @@ def main(config: BenchmarkConfig, given: dict) -> None:
     manifest = stage.manifest(rows, columns={"results": columns_of(RESULTS)}, files=data_files(rows), tasks=tasks, table=table)
     render(work, manifest)
     stage.finish(manifest)
-    if read_manifest(path["model"]):
+    if read_manifest(path["model"]) and stage.parents["model"].commit is None:
         render(path["model"], read_manifest(path["model"]))  # the model's card shows the results beside it
     print(as_text(table))
 

@@ -7,24 +7,27 @@ Reads      the sources that the YAML names (Hub ids, folders, JSONL, CSV or parq
 Publishes  pairs (dataset): one config per task, `<task>-corpus` beside a retrieval task; held-out rows as `test`
 """
 
-from collections import Counter, defaultdict
+import shutil
+from collections import defaultdict
 from dataclasses import asdict
 
 from anna_embed.artifacts import Stage, go_offline
 from anna_embed.config import ConvertConfig
-from anna_embed.parsing import one_sentence, parse
+from anna_embed.parsing import RecipeError, one_sentence, parse
+
+SHOWN = ("kind", "instruction", "path", "split", "licence", "mteb_tasks", "notes")  # of a source, in manifest and card
 
 
 def plan(config: ConvertConfig, given: dict) -> Stage:
-    from anna_embed.data.load import locate_data, locate_source
-    from anna_embed.data.sources import read_tasks
+    from anna_embed.data.locate import locate_data, locate_source
+    from anna_embed.data.tasks import read_tasks
 
     parents = {}
     for source in read_tasks(config.tasks):
         parents |= locate_source(source, config.mirror)
-    for test_set in config.test_sets if config.decontaminate else []:
-        path = test_set["path"]
-        parents[f"test set {path}"] = locate_data("test_sets", path, test_set.get("revision"), config.mirror)
+    for number, test_set in enumerate(config.test_sets):
+        at = locate_data("test_sets: path", test_set["path"], test_set.get("revision"), config.mirror)
+        parents[f"test set {number}: {test_set['path']}"] = at
     return Stage("convert", f"{config.artifacts}/pairs", given, parents)
 
 
@@ -34,66 +37,50 @@ def main(config: ConvertConfig, given: dict) -> None:
     stage = plan(config, given)
     if stage.is_current:
         return print(f"convert: {stage.output} is up to date")
+    try:
+        make(config, stage)
+    except RecipeError:
+        shutil.rmtree(stage.work)  # nothing half-written stays behind; a kill cannot clean up, the next run does
+        raise
 
+
+def make(config: ConvertConfig, stage: Stage) -> None:
     from tqdm import tqdm
 
-    from anna_embed.data.audit import Protected, all_texts, drop_protected
-    from anna_embed.data.load import load_rows
-    from anna_embed.data.pairs import read_pairs, sample, sample_corpus
-    from anna_embed.data.sources import read_tasks
+    from anna_embed.data.audit import Protected, texts_of_test_set
+    from anna_embed.data.locate import held_out_name
+    from anna_embed.data.pairs import held_out, training
+    from anna_embed.data.tasks import read_tasks
     from anna_embed.hub.cards import render
-    from anna_embed.kinds import KINDS
     from anna_embed.schema import CORPUS, PAIRS
     from anna_embed.tables import columns_of, data_files, write_split
 
     work, sources = stage.begin(), read_tasks(config.tasks)
-    rows, columns, dropped, steps = defaultdict(dict), {}, [], {}
-    protected = Protected()
+    protected, rows, columns, dropped, steps = Protected(), defaultdict(dict), {}, [], {}
 
-    def write(name, split, table, features):
-        rows[name][split] = write_split(work, name, split, table, features)
-        columns[name] = columns_of(features)
+    def write(source, split, table):
+        label = source.name if split == "train" else f"{source.name} ({split})"
+        dropped.extend({"task": label, "reason": reason, "rows": n} for reason, n in sorted(table.dropped.items()))
+        steps[label] = table.steps
+        for name, made, features in ((source.name, table.pairs, PAIRS), (f"{source.name}-corpus", table.passages, CORPUS)):
+            if made:
+                rows[name][split] = write_split(work, name, split, made, features)
+                columns[name] = columns_of(features)
 
-    def account(task, counts):
-        dropped.extend({"task": task, "reason": reason, "rows": n} for reason, n in sorted(counts.items()) if n)
-
-    # ---- held-out rows: written first, because no training row may share a text with them ----------------------------
+    # ---- test sets and held-out rows first: no training row may share a text with them -------------------------------
     for source in tqdm([s for s in sources if s.holds_out], desc="Held-out rows", unit="task"):
-        at = stage.parents[f"{source.name} (test)" if source.test_path else source.name]
-        pairs, lost, _, corpus = read_pairs(source, at, source.test_split or source.split, config.seed)
-        retrieval = KINDS[source.kind].scored
-        pairs, over = sample(pairs, source.test_limit, config.seed, by="positive_id" if retrieval else "query_id")
-        write(source.name, "test", pairs, PAIRS)
-        account(f"{source.name} (test)", lost + Counter({"over test_limit": over}))
-        protected.add(source.name, (p["query"] for p in pairs))
-        if retrieval:
-            passages = sample_corpus(corpus, pairs, source.test_limit, config.seed)
-            write(f"{source.name}-corpus", "test", passages, CORPUS)
-            protected.add(source.name, (p["text"] for p in passages))
-        elif source.kind != "classification":
-            protected.add(source.name, (p["positive"] for p in pairs))
-    for test_set in config.test_sets if config.decontaminate else []:
-        at = stage.parents[f"test set {test_set['path']}"]
-        split = test_set.get("split", "test")
-        protected.add(test_set["path"], all_texts(load_rows("test_sets", at, test_set.get("config"), split)))
+        write(source, "test", held_out(source, stage.parents[held_out_name(source)], config.seed, protected))
+    for number, test_set in enumerate(tqdm(config.test_sets, desc="Test sets", unit="set")):
+        at = stage.parents[f"test set {number}: {test_set['path']}"]
+        texts = texts_of_test_set(at, test_set.get("config"), test_set.get("split", "test"))
+        protected.add(test_set["path"], texts)
 
     # ---- training rows -----------------------------------------------------------------------------------------------
     for source in tqdm(sources, desc="Training rows", unit="task"):
-        pairs, lost, steps[source.name], corpus = read_pairs(source, stage.parents[source.name], source.split, config.seed)
-        if config.decontaminate:
-            pairs, seen = drop_protected(pairs, source.kind, protected)
-            corpus = {i: text for i, text in corpus.items() if not protected.owner(text)}
-            lost += seen
-        pairs, over = sample(pairs, source.limit, config.seed)
-        write(source.name, "train", pairs, PAIRS)
-        account(source.name, lost + Counter({"over limit": over}))
-        if KINDS[source.kind].scored:
-            passages = sample_corpus(corpus, pairs, source.corpus_limit, config.seed)
-            write(f"{source.name}-corpus", "train", passages, CORPUS)
+        write(source, "train", training(source, stage.parents[source.name], config.seed, protected, config.decontaminate))
 
     # ---- manifest and card -------------------------------------------------------------------------------------------
-    tasks = {s.name: {k: v for k, v in asdict(s).items() if k in ("kind", "instruction", "path", "split", "licence",
-                                                                  "mteb_tasks", "notes")} for s in sources}
+    tasks = {s.name: {key: asdict(s)[key] for key in SHOWN} for s in sources}
     manifest = stage.manifest(rows, dropped, columns=columns, files=data_files(rows), tasks=tasks, steps=steps)
     render(work, manifest)
     stage.finish(manifest)

@@ -23,6 +23,8 @@ def plan(config: TrainConfig, given: dict) -> Stage:
 
 
 def main(config: TrainConfig, training_args, model_args, given: dict) -> None:
+    if config.mirror:
+        go_offline()
     stage = plan(config, given)
     if stage.is_current:
         return print(f"train: {stage.output} is up to date")
@@ -30,13 +32,13 @@ def main(config: TrainConfig, training_args, model_args, given: dict) -> None:
     from accelerate import PartialState
     from peft import get_peft_model
     from transformers import AutoModel
-    from transformers.trainer_utils import get_last_checkpoint
     from trl import get_peft_config
 
     from anna_embed.hub.cards import render
     from anna_embed.schema import TRIPLETS
     from anna_embed.tables import read_split, tasks_of
     from anna_embed.tokens import load_tokenizer
+    from anna_embed.training.checkpoints import last_complete
     from anna_embed.training.trainer import EmbeddingTrainer
 
     # ---- read --------------------------------------------------------------------------------------------------------
@@ -56,15 +58,14 @@ def main(config: TrainConfig, training_args, model_args, given: dict) -> None:
     trainer = EmbeddingTrainer(config, tasks, rows, model=model, args=training_args, processing_class=tokenizer)
     if trainer.is_world_process_zero():
         print(f"train: {trainer.accelerator.num_processes} process(es), {trainer.prepare_report()}", flush=True)
-    last = get_last_checkpoint(training_args.output_dir) if (work / ".checkpoints").is_dir() else None
-    trainer.train(resume_from_checkpoint=last)
+    trainer.train(resume_from_checkpoint=last_complete(training_args.output_dir))
 
     # ---- write -------------------------------------------------------------------------------------------------------
     trainer.accelerator.wait_for_everyone()
     if trainer.is_world_process_zero():
         base_name = given["model_name_or_path"]
         model.peft_config["default"].base_model_name_or_path = base_name  # a Hub id, never a folder of this machine
-        model.save_pretrained(str(work))
+        model.save_pretrained(str(work), save_embedding_layers=False)  # True or "auto" would ask the Hub
         tokenizer.save_pretrained(str(work))
         history = trainer.state.log_history
         (work / "training_log.json").write_text(json.dumps(history, indent=1) + "\n", encoding="utf-8")

@@ -36,7 +36,7 @@ def main(config: RerankerConfig, given: dict) -> None:
     from sentence_transformers import CrossEncoder
     from sentence_transformers.cross_encoder import CrossEncoderTrainer, CrossEncoderTrainingArguments
     from sentence_transformers.cross_encoder.losses import ListNetLoss
-    from transformers.trainer_utils import get_last_checkpoint, set_seed
+    from transformers.trainer_utils import set_seed
 
     from anna_embed.data.pairs import sample
     from anna_embed.hub.cards import render
@@ -45,6 +45,7 @@ def main(config: RerankerConfig, given: dict) -> None:
     from anna_embed.tables import read_split, tasks_of
     from anna_embed.teacher import dense
     from anna_embed.teacher.lists import training_lists
+    from anna_embed.training.checkpoints import MarkComplete, last_complete
 
     # ---- read: lists of one positive and hard negatives, with soft targets -------------------------------------------
     set_seed(config.seed)
@@ -70,9 +71,8 @@ def main(config: RerankerConfig, given: dict) -> None:
         use_cpu=not torch.cuda.is_available(), seed=config.seed, data_seed=config.seed, logging_steps=5, save_steps=20,
         save_total_limit=1, report_to="none")
     trainer = CrossEncoderTrainer(model=model, args=arguments, train_dataset=Dataset.from_list(lists),
-                                  loss=ListNetLoss(model))
-    last = get_last_checkpoint(checkpoints) if checkpoints.is_dir() else None
-    trainer.train(resume_from_checkpoint=last)
+                                  loss=ListNetLoss(model), callbacks=[MarkComplete()])
+    trainer.train(resume_from_checkpoint=last_complete(checkpoints))
 
     # ---- write -------------------------------------------------------------------------------------------------------
     model.save_pretrained(str(work), create_model_card=False)

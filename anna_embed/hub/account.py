@@ -42,7 +42,7 @@ def hub_failures(place: str, state: str = "nothing was written"):
         raise RecipeError(_sentence(place, state, error)) from None
     except OfflineModeIsEnabled:
         raise RecipeError("HF_HUB_OFFLINE: publishing needs the Hub, which this variable forbids; unset it.") from None
-    except (httpx.HTTPError, RuntimeError, ValueError) as error:
+    except (httpx.HTTPError, ConnectionError, RuntimeError, ValueError) as error:  # Xet raises ConnectionError itself
         what = " ".join(f"{type(error.__cause__ or error).__name__}: {error}".split())
         raise RecipeError(f"{place}: the exchange with {constants.ENDPOINT} broke off ({what}); {state}; run the same "
                           "command again.") from None

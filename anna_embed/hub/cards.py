@@ -1,5 +1,6 @@
 """The card of an artifact: its manifest through a template of `dataset_cards/` or `model_card/`; nothing is typed."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "1
          (10**8, "10M<n<100M"), (10**9, "100M<n<1B"))
 TASK_CATEGORIES = {"pairs": ["sentence-similarity", "text-retrieval"], "scores": ["text-ranking", "text-retrieval"],
                    "triplets": ["sentence-similarity", "text-retrieval"]}
+OWN = "trained model"  # what the benchmark's table calls the model of the card
 PIPELINES = {"adapter": ("peft", "feature-extraction", "adapter"),
              "reranker": ("sentence-transformers", "text-ranking", "finetune"),
              "model": ("sentence-transformers", "sentence-similarity", "finetune")}
@@ -61,7 +63,18 @@ def card(manifest: dict[str, Any], results: dict[str, Any] | None = None) -> str
     lines = "\n".join(line.rstrip() for line in body.splitlines())
     while "\n\n\n" in lines:
         lines = lines.replace("\n\n\n", "\n\n")
-    return f"---\n{data.to_yaml()}\n---\n\n{lines.strip()}\n"
+    text = f"---\n{data.to_yaml()}\n---\n\n{lines.strip()}\n"
+    return f"{text}\n{_mark(text)}\n"
+
+
+def is_as_rendered(text: str) -> bool:
+    """Whether nobody has edited the card since it was rendered, be it with older templates."""
+    body, _, mark = text.rstrip("\n").rpartition("\n")
+    return mark == _mark(body)
+
+
+def _mark(text):
+    return f"<!-- rendered from manifest.json, {hashlib.sha256(text.strip().encode()).hexdigest()[:16]} -->"
 
 
 def base_of(manifest: dict[str, Any]) -> dict[str, Any]:
@@ -86,14 +99,14 @@ def _dataset_data(manifest) -> CardData:
 
 def _model_data(manifest, results) -> CardData:
     library, pipeline, relation = PIPELINES[manifest["artifact"]]
-    base, own = base_of(manifest), results.get("model_label")
+    base = base_of(manifest)
     parents = [parent["published_as"].partition("@")[0] for key, parent in manifest["parents"].items()
                if "published_as" in parent and repo_type(key) == "dataset"]
     scores = [EvalResult(task_type="sentence-similarity", dataset_type=row["task"], dataset_name=row["task"],
                          metric_type=row["metric"], metric_value=row["value"])
-              for row in results.get("table", []) if own and row["model"] == own]
+              for row in results.get("table", []) if row["model"] == OWN]
     name = manifest.get("published_as", manifest["artifact"]).partition("@")[0].rpartition("/")[2]
-    licences = [base.get("licence", f"that of {base.get('name', 'the base model')}")]
+    licences = [base.get("licence") or f"that of {base.get('name', 'the base model')}"]
     licences += [t.get("licence", "unknown") for t in manifest.get("tasks", {}).values()]
     return ModelCardData(
         language="en", **_licence(licences), library_name=library, pipeline_tag=pipeline,

@@ -14,7 +14,7 @@ import yaml
 from huggingface_hub import RepoCard, RepoFile, get_token
 
 from anna_embed.artifacts import CARD, MANIFEST, digest, read_manifest
-from anna_embed.hub.cards import base_of, card, results_of
+from anna_embed.hub.cards import base_of, card, is_as_rendered, results_of
 from anna_embed.hub.names import hub_id
 from anna_embed.parsing import RecipeError
 
@@ -77,9 +77,8 @@ def collect(folder: Path, release: dict[str, str]) -> dict[str, Outgoing]:
 
 def _final_card(folder, manifest, final, release) -> str:
     results, path = results_of(folder, manifest), folder / CARD
-    if path.exists() and path.read_text(encoding="utf-8") not in (card(manifest), card(manifest, results)):
-        print(f"{path}: differs from what its manifest renders and goes out as it is; delete it to have it rendered.",
-              file=sys.stderr)
+    if path.exists() and not is_as_rendered(path.read_text(encoding="utf-8")):
+        print(f"{path}: was edited by hand and goes out as it is; delete it to have it rendered.", file=sys.stderr)
         return path.read_text(encoding="utf-8")
     own = {"published_as": release["results"]} if "results" in release else {}
     return card(final, results and {**results, **own})

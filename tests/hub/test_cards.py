@@ -25,7 +25,7 @@ FULL = {**LEAST, "tasks": {"NQ": TASK}, "seconds": 7919.5, "hardware": "2 cores"
         "training": {"learning_rate": 0.0013, "final": {"loss": 0.8765}}, "checks": {"merged": 1.5e-7},
         "prompts": {"query": "Instruct: find | it\nQuery: ", "document": ""},
         "table": [{"model": "BM25", "task": "NQ", "metric": "nDCG@10", "value": 0.91811, "n": 1259},
-                  {"model": "trained", "task": "NQ", "metric": "nDCG@10", "value": 0.87, "n": 1259}],
+                  {"model": "trained model", "task": "NQ", "metric": "nDCG@10", "value": 0.87, "n": 1259}],
         "base_model": {"name": "org/base", "commit": "b" * 40, "licence": "apache-2.0"},
         "parents": {"triplets": {"reference": "a/b/triplets", "digest": "e" * 64, "commit": None,
                                  "published_as": "me/anna-triplets@v1"}}}
@@ -112,7 +112,7 @@ def test_a_model_shows_its_own_results(tmp_path):
     """If this fails, the card of a new model boasts the scores of the old one."""
     model = {**FULL, "artifact": "model", "content": "1" * 64}
     scored = {"model": {"reference": "model", "digest": "1" * 64, "commit": None}}
-    results = {**FULL, "artifact": "results", "parents": scored, "model_label": "trained"}
+    results = {**FULL, "artifact": "results", "parents": scored}
     (tmp_path / "model").mkdir()
     (tmp_path / "results").mkdir()
     (tmp_path / "results/manifest.json").write_text(json.dumps(results))

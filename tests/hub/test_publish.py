@@ -7,6 +7,7 @@ import pytest
 from huggingface_hub import HfApi
 
 from anna_embed.artifacts import digest
+from anna_embed.hub.cards import render
 from anna_embed.hub.plan import prepare
 from anna_embed.hub.publish import publish, tie_together, upload
 from anna_embed.parsing import RecipeError
@@ -35,6 +36,22 @@ def test_one_private_commit_and_a_tag(hub, client, artifacts):
     assert repo.history() == ["Release v1", "initial commit"]
     assert set(repo.resolve("v1")["files"]) == FILES
     assert digest(artifacts / "pairs") == before
+
+
+def test_the_published_card_names_the_published_data(hub, client, artifacts, capsys):
+    """If this fails, the card tells readers to load a folder of the publisher, or what was written by hand is lost."""
+    card = artifacts / "pairs/README.md"
+    render(artifacts / "pairs", {**json.loads((artifacts / "pairs/manifest.json").read_text()), "stage": "older"})
+    assert 'load_dataset("./pairs", "NQ")' in card.read_text()
+    published = published_card(hub, pairs(artifacts))
+    assert 'load_dataset("tester/anna-pairs", "NQ", revision="v1")' in published and "older" not in published
+    card.write_text(card.read_text().replace("# pairs", "# My own pairs"))
+    assert published_card(hub, pairs(artifacts, tag="v2")) == card.read_text()
+    assert f"{card}: was edited by hand and goes out as it is" in capsys.readouterr().err
+
+
+def published_card(hub, commit):
+    return hub.objects[hub.repos[PAIRS].resolve(commit)["files"]["README.md"]["oid"]].decode()
 
 
 def test_the_same_again_writes_nothing(hub, client, artifacts):
@@ -75,7 +92,7 @@ def describe(folder):
 
 FAULTS = {"503": {"status": 503, "headers": {"Retry-After": "0"}}, "reset before": {"cut": "request"},
           "reset after": {"cut": "response"}}
-REQUESTS = [k if k % 3 == 1 else pytest.param(k, marks=pytest.mark.slow) for k in range(22)]  # a publish makes 21
+REQUESTS = [k if k % 4 == 1 else pytest.param(k, marks=pytest.mark.slow) for k in range(22)]  # a publish makes 21
 
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
