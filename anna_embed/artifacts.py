@@ -1,7 +1,8 @@
 """Artifacts: folders in Hub layout that a stage writes whole or not at all, keyed by what they were made from.
 
 A stage writes into `<output>.partial`; a kill leaves that folder, and the same command goes on in it. When all is
-written the manifest and the card are added and the folder takes its name by one rename.
+written the manifest and the card are added and the folder takes its name by a rename; the artifact that was there
+before is `<output>.old` until then, and takes its place again if a kill came between.
 """
 
 import hashlib
@@ -10,15 +11,21 @@ import os
 import re
 import shutil
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
+from anna_embed import writer
 from anna_embed.config.base import HOW
+from anna_embed.digests import code_digest, digest
+from anna_embed.fetch import fetch
 from anna_embed.parsing import RecipeError
 
 MANIFEST, CARD = "manifest.json", "README.md"
+KEY = ".key"  # in a folder that is not finished: what it is made from
+HUB_ID = re.compile(r"[A-Za-z0-9_][\w.-]*/[\w.-]+")
 PACKAGES = ("accelerate", "bm25s", "datasets", "huggingface-hub", "mteb", "numpy", "peft", "sentence-transformers",
             "tokenizers", "torch", "transformers", "trl")
 
@@ -46,65 +53,43 @@ def locate(key: str, reference: str, repo_type: str, mirrors: list[str], downloa
     Raises:
         [`RecipeError`]: nothing is there.
     """
+    if not reference.strip():
+        raise RecipeError(f"{key}: names nothing; give a folder or a Hub id (org/name).")
     if Path(reference).exists():
         return Located(reference, reference, digest(Path(reference)))
     name, _, revision = reference.partition("@")
     for mirror in mirrors:
+        if not Path(mirror).is_dir():
+            raise RecipeError(f"mirror: there is no folder '{mirror}'; give one that holds models/<org>/<name> and "
+                              "datasets/<org>/<name>.")
         path = Path(mirror) / f"{repo_type}s" / name
-        if path.is_dir():
+        if HUB_ID.fullmatch(name) and path.is_dir():
             return Located(reference, str(path), digest(path))
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or reference.startswith(("artifacts/", "recipes/", ".", "/")):
-        raise RecipeError(f"{key}: there is nothing at '{reference}'; run the stage that makes it, or give a folder or "
-                          "a Hub id (org/name).")
+    beside = Path(name.split("/")[0])
+    if not HUB_ID.fullmatch(name) or beside.name == "artifacts" or (beside.is_dir() and not revision):
+        raise RecipeError(f"{key}: there is nothing at '{reference}'; run the stage that makes it, or give a folder "
+                          "or a Hub id: org/name, or org/name@main if a folder here is called like its organisation.")
     if mirrors:
         raise RecipeError(f"{key}: no mirror holds the {repo_type} '{name}' (looked for {repo_type}s/{name} in "
                           f"{', '.join(mirrors)}); put it there, or leave --mirror out to read it from the Hub.")
-    return _from_hub(key, reference, name, revision or None, repo_type, download)
-
-
-def _from_hub(key, reference, name, revision, repo_type, download):
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
-
-    try:
-        commit = HfApi().repo_info(name, repo_type=repo_type, revision=revision).sha
-        path = HfApi().snapshot_download(name, repo_type=repo_type, revision=commit) if download else name
-    except (HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise RecipeError(f"{key}: the {repo_type} '{reference}' is neither a folder here nor readable from the Hub "
-                          f"({reason}); check the name, log in with `hf auth login`, or give --mirror.") from None
+    path, commit = fetch(key, name, revision or None, repo_type, download)
     return Located(reference, path, f"hub:{commit}", commit)
 
 
-def digest(path: Path) -> str:
-    """SHA-256 over the names and contents of a folder's files (cards, manifests and hidden files left out)."""
-    if path.is_file():
-        return _sha256(path)
-    total = hashlib.sha256()
-    for file in sorted(path.rglob("*")):
-        name = file.relative_to(path).as_posix()
-        if file.is_file() and name not in (MANIFEST, CARD) and not any(p.startswith(".") for p in name.split("/")):
-            total.update(f"{name}\0{_sha256(file)}\0".encode())
-    return total.hexdigest()
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def code_digest() -> str:
-    """SHA-256 of the package's own source: recorded with every artifact, never a key."""
-    total = hashlib.sha256()
-    for file in sorted(Path(__file__).parent.rglob("*.py")):
-        total.update(f"{file.relative_to(Path(__file__).parent)}\0".encode() + file.read_bytes())
-    return total.hexdigest()
-
-
 def read_manifest(folder: str | Path) -> dict[str, Any]:
-    """The manifest of an artifact, or an empty dictionary for a folder that no stage of ours made."""
+    """The manifest of an artifact, or an empty dictionary for a folder that no stage of ours made.
+
+    Raises:
+        [`RecipeError`]: the file is no manifest.
+    """
     file = Path(folder) / MANIFEST
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    try:
+        manifest = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    except ValueError:
+        manifest = None
+    if not isinstance(manifest, dict):
+        raise RecipeError(f"'{file}' is no manifest; delete the folder '{folder}' and run its stage again.")
+    return manifest
 
 
 @dataclass
@@ -123,6 +108,7 @@ class Stage:
     given: dict[str, Any]
     parents: dict[str, Located]
     started: float = field(default_factory=time.time)
+    _writing: TextIO | None = field(default=None, init=False, repr=False)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -130,12 +116,16 @@ class Stage:
 
     @property
     def key(self) -> str:
-        made_from = {"stage": self.name, "config": self.config, "parents": {k: p.digest for k, p in self.parents.items()}}
+        parents = {key: parent.digest for key, parent in self.parents.items()}
+        made_from = {"stage": self.name, "config": self.config, "parents": parents}
         return hashlib.sha256(json.dumps(made_from, sort_keys=True, default=str).encode()).hexdigest()
 
     @property
     def is_current(self) -> bool:
-        """Whether the artifact is there, whole, and made from exactly this."""
+        """Whether the artifact is there, whole, and made from exactly this; waits for a process that makes it."""
+        if _is_main_process():
+            writer.wait_for(self.name, self.work)
+        self._recover()
         manifest = read_manifest(self.output)
         return manifest.get("key") == self.key and manifest.get("content") == digest(Path(self.output))
 
@@ -143,14 +133,30 @@ class Stage:
     def work(self) -> Path:
         return Path(f"{self.output}.partial")
 
+    @property
+    def old(self) -> Path:
+        return Path(f"{self.output}.old")
+
     def begin(self) -> Path:
-        """The folder to write into: what an interrupted run of exactly this left there, or an empty one."""
-        note = self.work / ".key"
-        if self.work.exists() and (not note.is_file() or note.read_text() != self.key):
-            shutil.rmtree(self.work)
+        """The folder to write into: what an interrupted run of exactly this left there, or an empty one.
+
+        In a training run of several processes the main one prepares it, before the others get here.
+        """
+        if not _is_main_process():
+            return self.work
+        self._recover()
         self.work.mkdir(parents=True, exist_ok=True)
-        note.write_text(self.key)
+        self._writing = self._writing or writer.claim(self.name, self.work)
+        note = self.work / KEY
+        if not note.is_file() or note.read_text() != self.key:
+            _remove(entry for entry in self.work.iterdir() if entry.name != writer.LOCK)
+            note.write_text(self.key)
         return self.work
+
+    def discard(self) -> None:
+        """Removes what was written: after a check that says it must not be used."""
+        shutil.rmtree(self.work, ignore_errors=True)
+        self._release()
 
     def manifest(self, rows: dict[str, Any], dropped: list[dict] = (), **more: Any) -> dict[str, Any]:
         """What the card is rendered from. `dropped`: dictionaries with `task`, `reason` and `rows`."""
@@ -164,23 +170,58 @@ class Stage:
         }
 
     def finish(self, manifest: dict[str, Any]) -> None:
-        """Writes the manifest and puts the whole folder in its place; a reader sees the old artifact or the new."""
+        """Writes the manifest and puts the whole folder in its place: a reader sees the old artifact or the new.
+
+        Until the folder has its name it keeps what a resumed run needs, so a kill at any moment costs no work.
+        """
         (self.work / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        for hidden in self.work.glob(".*"):
-            shutil.rmtree(hidden) if hidden.is_dir() else hidden.unlink()
-        old = Path(f"{self.output}.old")
-        shutil.rmtree(old, ignore_errors=True)
         if Path(self.output).exists():
-            os.rename(self.output, old)
+            shutil.rmtree(self.old, ignore_errors=True)
+            os.rename(self.output, self.old)
         os.rename(self.work, self.output)
-        shutil.rmtree(old, ignore_errors=True)
+        self._tidy()
+        self._release()
         print(f"{self.name}: made {self.output} in {manifest['seconds']:.0f} s", flush=True)
+
+    def _recover(self):
+        """Takes up what a kill in the middle of `finish` left."""
+        if self.old.exists() and not Path(self.output).exists():
+            with suppress(OSError):  # another process of this training run was faster
+                os.rename(self.old, self.output)
+        if _is_main_process() and Path(self.output, KEY).exists():
+            self._tidy()
+
+    def _tidy(self):
+        """Removes what is left over from making the artifact, last of all the sign that there is such."""
+        shutil.rmtree(self.old, ignore_errors=True)
+        _remove(entry for entry in Path(self.output).glob(".*") if entry.name != KEY)
+        Path(self.output, KEY).unlink(missing_ok=True)
+
+    def _release(self):
+        if self._writing:
+            self._writing.close()
+            self._writing = None
+
+
+def _remove(entries):
+    for entry in list(entries):
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+
+
+def _is_main_process():
+    return os.environ.get("RANK", "0") == "0"  # torchrun's and accelerate's; unset in a run of one process
 
 
 def go_offline() -> None:
     """With a mirror nothing may touch the network: call it before the libraries that would are imported."""
     import huggingface_hub.constants
+    import huggingface_hub.utils
 
     for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_HUB_DISABLE_TELEMETRY"):
         os.environ[name] = "1"
     huggingface_hub.constants.HF_HUB_OFFLINE = True
+    os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # nothing is downloaded; this also silences the loading of weights
+    huggingface_hub.utils.disable_progress_bars()

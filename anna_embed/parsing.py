@@ -1,14 +1,19 @@
 """From a recipe's YAML and the command line to checked dataclasses, and from an error to one clear sentence."""
 
 import difflib
+import errno
+import os
 import sys
+import warnings
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
+
+TRUTHS = ("true", "false", "yes", "no", "t", "f", "y", "n", "1", "0")  # what transformers' parser takes for a bool
 
 
 class RecipeError(ValueError):
@@ -32,127 +37,175 @@ def parse(dataclass_types, argv=None):
     from trl import TrlParser
 
     types = dataclass_types if isinstance(dataclass_types, tuple) else (dataclass_types,)
-    argv = _join_repeated(list(sys.argv[1:] if argv is None else argv), "--mirror")
-    source, stated = _stated(argv)
-    known = {f.name: t for t in types for f in fields(t) if f.init}
-    for key in stated:
-        if key not in known:
-            close = difflib.get_close_matches(key, known, n=1)
-            hint = f"did you mean '{close[0]}'?" if close else f"the keys are: {', '.join(_own_keys(types[0]))}."
-            raise RecipeError(f"{source}: unknown key '{key}' (value {stated[key]!r}); {hint}")
-    hints = {t: get_type_hints(t) for t in types}
-    for key, value in stated.items():
-        check_type(f"{source}: {key}", value, hints[known[key]][key], from_text=True)
-    parsed = TrlParser(types).parse_args_and_config(argv)
-    given = {key: getattr(p, key) for key in stated for p in parsed if key in {f.name for f in fields(p)}}
+    argv = _join_repeated(_split_equals(sys.argv[1:] if argv is None else argv), "--mirror")
+    file, stated, typed = *_read_config(argv), _typed(argv)
+    _check(file, stated, types, _fits_yaml)
+    _check("command line", typed, types, _fits_text)
+    for key in (f for t in types for f in fields(t) if f.init and f.name not in {**stated, **typed}):
+        if key.default is MISSING and key.default_factory is MISSING:
+            raise RecipeError(f"{file or 'command line'}: the key '{key.name}' is missing: write {key.name}: <value> "
+                              f"({key.metadata.get('help', 'required').rstrip('.')}).")
+    try:
+        parsed = TrlParser(types).parse_args_and_config(argv)
+    except RecipeError:
+        raise
+    except ValueError as error:  # what transformers' own dataclasses refuse
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise RecipeError(f"{file or 'command line'}: {reason}; mend that key.") from None
+    given = {key: getattr(p, key) for key in {**stated, **typed} for p in parsed if key in {f.name for f in fields(p)}}
     return *parsed, given
+
+
+def _check(source, values, types, fits):
+    hints = {name: hint for t in types for name, hint in get_type_hints(t).items()}
+    known = {f.name for t in types for f in fields(t) if f.init}
+    own = ", ".join(sorted(f.name for f in fields(types[0])))
+    for key, value in values.items():
+        if key not in known:
+            raise RecipeError(f"{source}: unknown key '{key}' (value {value!r}){_meant(key, known)}; the stage's own "
+                              f"keys are {own}.")
+        if not fits(value, hints[key]):
+            raise _wrong_type(f"{source}: {key}", value, hints[key])
+
+
+def _meant(key, known):
+    close = difflib.get_close_matches(str(key), known, n=1)
+    return f" (did you mean '{close[0]}'?)" if close else ""
+
+
+def _split_equals(argv):
+    """`--key=value` as `--key value`."""
+    return [part for a in argv for part in (a.split("=", 1) if a.startswith("--") and "=" in a else [a])]
 
 
 def _join_repeated(argv, flag):
     """`--mirror a --mirror b` as `--mirror a b`, which is how argparse reads a list."""
-    values, rest, i = [], [], 0
-    while i < len(argv):
-        if argv[i] == flag:
-            i += 1
-            while i < len(argv) and not argv[i].startswith("--"):
-                values.append(argv[i])
-                i += 1
-        else:
-            rest.append(argv[i])
-            i += 1
+    values, rest, collecting = [], [], False
+    for a in argv:
+        collecting = a == flag or (collecting and not a.startswith("--"))
+        if a != flag:
+            (values if collecting else rest).append(a)
     return rest + ([flag, *values] if values else [])
 
 
-def _own_keys(stage):
-    return sorted(f.name for f in fields(stage))
+def _typed(argv):
+    """The keys of the command line with their values as text: a string, a list of them, or None for a bare flag."""
+    typed, key = {}, None
+    for a in argv:
+        if a.startswith("--"):
+            key = a[2:].replace("-", "_")
+            typed[key] = []
+        elif key:
+            typed[key].append(a)
+    return {k: v[0] if len(v) == 1 else v or None for k, v in typed.items() if k not in ("config", "help")}
 
 
-def _stated(argv):
-    """The source's name and the keys that YAML and command line state (command-line values as text, or None)."""
-    stated, source = {}, "command line"
-    if "--config" in argv:
-        source = argv[argv.index("--config") + 1] if argv[-1] != "--config" else ""
-        if not Path(source).is_file():
-            raise RecipeError(f"--config: there is no file '{source}'; give the path of a recipe's YAML file.")
-        try:
-            stated = yaml.load(Path(source).read_text(encoding="utf-8"), UniqueKeyLoader) or {}
-        except yaml.YAMLError as error:
-            raise RecipeError(f"{source}: not valid YAML ({' '.join(str(error).split())}); mend the file.") from None
-        if not isinstance(stated, dict):
-            raise RecipeError(f"{source}: holds a {type(stated).__name__}, not keys with values; write 'key: value'.")
-    flags = [a[2:].split("=")[0].replace("-", "_") for a in argv if a.startswith("--") and a != "--config"]
-    return source, {**stated, **{f: None for f in flags if f != "help"}}
+def _read_config(argv):
+    """The path of the YAML file and the keys that it states."""
+    if "--config" not in argv:
+        return None, {}
+    path = argv[argv.index("--config") + 1] if argv[-1] != "--config" else ""
+    if not Path(path).is_file():
+        raise RecipeError(f"--config: there is no file '{path}'; give the path of a recipe's YAML file.")
+    try:
+        stated = yaml.load(Path(path).read_text(encoding="utf-8-sig"), UniqueKeyLoader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: not valid YAML ({' '.join(str(error).split())}); mend the file.") from None
+    if not isinstance(stated, dict):
+        found = "nothing" if stated is None else f"a {type(stated).__name__}"
+        raise RecipeError(f"{path}: holds {found}, not keys with values; write 'key: value', one a line.")
+    return path, stated
 
 
 class UniqueKeyLoader(yaml.SafeLoader):
     """YAML lets the last of two equal keys win in silence; here that is an error."""
 
     def construct_mapping(self, node, deep=False):
-        keys = [self.construct_object(k, deep=True) for k, _ in node.value]
+        keys = [self.construct_object(k, deep=True) for k, _ in node.value if not k.tag.endswith(":merge")]
         twice = [k for k in keys if keys.count(k) > 1]
         if twice:
-            raise yaml.constructor.ConstructorError(problem=f"the key '{twice[0]}' stands twice", problem_mark=node.start_mark)
+            raise yaml.constructor.ConstructorError(problem=f"the key '{twice[0]}' stands twice",
+                                                    problem_mark=node.start_mark)
         return super().construct_mapping(node, deep)
 
 
-def check_type(name: str, value: Any, annotation: Any, from_text: bool = False) -> None:
-    """Raises [`RecipeError`] unless `value` fits `annotation` (`from_text`: strings that argparse will convert pass)."""
-    if value is None and from_text:
-        return  # a command-line value: argparse itself converts and checks it
-    if not _fits(value, annotation, from_text):
-        wanted = getattr(annotation, "__name__", str(annotation)) if get_origin(annotation) is None else str(annotation)
-        raise RecipeError(f"{name}: {value!r} is not of type {wanted.replace('typing.', '')}; write a value of that type.")
+def check_type(name: str, value: Any, annotation: Any) -> None:
+    """Raises [`RecipeError`] unless `value` fits `annotation`."""
+    if not _fits(value, annotation):
+        raise _wrong_type(name, value, annotation)
 
 
-def _fits(value, annotation, from_text):
+def _wrong_type(name, value, annotation):
+    wanted = str(annotation) if get_origin(annotation) else getattr(annotation, "__name__", str(annotation))
+    wanted = wanted.replace("typing.", "")
+    return RecipeError(f"{name}: {value!r} is not of type {wanted}; write a value of that type.")
+
+
+def _fits(value, annotation):
     origin, args = get_origin(annotation), get_args(annotation)
     if annotation is Any:
         return True
     if origin in (Union, UnionType):
-        return any(_fits(value, a, from_text) for a in args)
+        return any(_fits(value, a) for a in args)
     if origin is Literal:
         return value in args
     if origin in (list, tuple):
-        return isinstance(value, (list, tuple)) and all(_fits(v, args[0], False) for v in value if args)
+        return isinstance(value, (list, tuple)) and all(_fits(v, args[0]) for v in value)
     if origin is dict:
-        return isinstance(value, dict) and all(_fits(v, args[1], False) for v in value.values() if args)
+        return isinstance(value, dict) and all(_fits(v, args[1]) for v in value.values())
     if annotation is type(None):
         return value is None
-    if annotation is bool:
-        return isinstance(value, bool)
-    if annotation in (int, float) and from_text and isinstance(value, str):  # YAML 1.1 reads 5e-2 as a string
-        return _converts(value, annotation)
-    if annotation is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-    if annotation is int:
-        return isinstance(value, int) and not isinstance(value, bool)
+    if annotation in (int, float):
+        return isinstance(value, (int, annotation)) and not isinstance(value, bool)
     if isinstance(annotation, type):
         return isinstance(value, annotation) or (issubclass(annotation, str) and isinstance(value, str))
-    return True
+    return True  # what only the dataclass itself can judge
 
 
-def _converts(value, number):
-    try:
-        number(value)
-    except ValueError:
-        return False
-    return True
+def _fits_yaml(value, annotation):
+    """YAML 1.1 reads 5e-2 as a string; the parser makes a number of it."""
+    return _fits(value, annotation) or (isinstance(value, str) and _fits_number(value, annotation))
+
+
+def _fits_text(value, annotation):
+    """Whether argparse will find a word of the command line to be of that type."""
+    options = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    if not isinstance(value, str) or not set(options) <= {int, float, bool, type(None)}:
+        return value is None or get_origin(annotation) is not Literal or value in map(str, get_args(annotation))
+    return _fits_number(value, annotation) or (bool in options and value.lower() in TRUTHS)
+
+
+def _fits_number(text, annotation):
+    options = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    for number in (int, float):
+        try:
+            if number in options:
+                return number(text) is not None
+        except ValueError:
+            continue
+    return False
 
 
 @contextmanager
 def one_sentence():
-    """Ends the process with exit code 2 and one sentence when the user can mend what went wrong."""
+    """Ends the process with exit code 2 and one sentence when the user can mend what went wrong.
+
+    What libraries have to say below errors is left out: load reports and deprecations are no news to the user.
+    """
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    warnings.filterwarnings("ignore", category=FutureWarning)
     try:
         yield
     except RecipeError as error:
         _stop(error)
     except OSError as error:
-        if error.errno == 28:  # ENOSPC
-            _stop(f"the disk is full while writing '{error.filename or 'an artifact'}'; free some space and run the same "
-                  "command again: it continues where it stopped.")
+        if error.errno == errno.ENOSPC:
+            _stop(f"the disk is full while writing '{error.filename or 'an artifact'}'; free some space and run the "
+                  "same command again: it continues where it stopped.")
         raise
 
 
 def _stop(message):
-    print(f"error: {message}", file=sys.stderr, flush=True)
+    if os.environ.get("RANK", "0") == "0":  # of several processes one says it
+        print(f"error: {message}", file=sys.stderr, flush=True)
     raise SystemExit(2) from None

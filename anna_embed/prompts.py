@@ -7,6 +7,11 @@ Format of the report's section 4.2, with the separators of e5-mistral and bge-en
 """
 
 from collections.abc import Sequence
+from typing import Any
+
+from anna_embed.tokens import cut_to_fit
+
+LOWEST_SCORE = 0.8  # a graded pair below this is no example of what is similar
 
 
 def query_prompt(instruction: str) -> str:
@@ -27,3 +32,32 @@ def few_shot_prompt(instruction: str, examples: Sequence[tuple[str, str]]) -> st
         examples (`Sequence[tuple[str, str]]`): Pairs of query and response, already cut to length.
     """
     return "".join(example(instruction, q, r) for q, r in examples) + query_prompt(instruction)
+
+
+def as_example(row: dict[str, Any]) -> tuple[str, str] | None:
+    """Query and response of a row of triplets: its category or intent where it has one, else the positive.
+
+    None for a graded pair that is not similar enough to show what is meant.
+    """
+    good = row["label_score"] is None or row["label_score"] >= LOWEST_SCORE
+    return (row["query"], row["label"] or row["positive"]) if good else None
+
+
+def fitted_prompt(tokenizer, instruction: str, examples: Sequence[tuple[str, str]], each: int, room: int) -> str:
+    """`few_shot_prompt` of as many examples, each side cut to `each` tokens, as add at most `room` tokens.
+
+    What they add is counted on whole prompts: where an example meets the instruction, tokens may merge.
+
+    Args:
+        tokenizer: From `tokens.load_tokenizer`.
+        instruction (`str`): The task's instruction.
+        examples (`Sequence[tuple[str, str]]`): Pairs of query and response; the last ones are left out first.
+        each (`int`): Tokens of a side.
+        room (`int`): Tokens beside the prompt without examples.
+    """
+    sides = cut_to_fit(tokenizer, "", [side for pair in examples for side in pair],
+                       each + tokenizer.num_special_tokens_to_add())
+    kept = list(zip(sides[::2], sides[1::2]))
+    prompts = [few_shot_prompt(instruction, kept[:n]) for n in range(len(kept), -1, -1)]
+    sizes = [len(ids) for ids in tokenizer(prompts, add_special_tokens=False, verbose=False)["input_ids"]]
+    return next(prompt for prompt, size in zip(prompts, sizes) if size - sizes[-1] <= room or prompt == prompts[-1])

@@ -1,5 +1,6 @@
 """Parquet in Hub layout: `<config>/<split>-00000-of-00001.parquet`, one schema per config."""
 
+import math
 from pathlib import Path
 
 from datasets import Dataset, Features, disable_progress_bars, load_dataset
@@ -10,13 +11,19 @@ from anna_embed.parsing import RecipeError
 disable_progress_bars()  # the stages show their own, one per task
 
 
+SHARD_BYTES = 500 * 10**6  # in memory; the Hub's viewer and clients like files of this size
+
+
 def write_split(folder: Path, config: str, split: str, rows: list[dict], features: Features) -> int:
-    """Writes one split of one config and returns its number of rows; the file appears whole or not at all."""
-    path = folder / config / f"{split}-00000-of-00001.parquet"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".tmp")
-    Dataset.from_list(rows, features=features).to_parquet(str(partial))
-    partial.rename(path)
+    """Writes one split of one config and returns its number of rows; a file appears whole or not at all."""
+    table = Dataset.from_list(rows, features=features)
+    (folder / config).mkdir(parents=True, exist_ok=True)
+    shards = max(1, math.ceil(table.data.nbytes / SHARD_BYTES))
+    for number in range(shards):
+        path = folder / config / f"{split}-{number:05d}-of-{shards:05d}.parquet"
+        partial = path.with_suffix(".tmp")
+        table.shard(shards, number, contiguous=True).to_parquet(str(partial))
+        partial.rename(path)
     return len(rows)
 
 
@@ -40,7 +47,8 @@ def read_split(key: str, folder: str, config: str, split: str, features: Feature
     """
     files = sorted(str(f) for f in Path(folder, config).glob(f"{split}-*.parquet"))
     if not files:
-        raise RecipeError(f"{key}: '{folder}' has no rows of task '{config}', split '{split}'; name an artifact that has.")
+        raise RecipeError(f"{key}: '{folder}' has no rows of task '{config}', split '{split}'; name an artifact that "
+                          "has them.")
     rows = load_dataset("parquet", data_files=files, split="train")
     missing = [c for c in features if c not in rows.column_names]
     if missing:
@@ -57,5 +65,6 @@ def tasks_of(key: str, folder: str) -> dict[str, dict]:
     """
     tasks = read_manifest(folder).get("tasks")
     if not tasks:
-        raise RecipeError(f"{key}: '{folder}' has no manifest.json that names tasks; give an artifact made by a stage.")
+        raise RecipeError(f"{key}: '{folder}' has no manifest.json that names tasks; give an artifact made by a "
+                          "stage.")
     return tasks

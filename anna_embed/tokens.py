@@ -22,13 +22,13 @@ def load_tokenizer(path: str, max_length: int):
     """
     tokenizer = AutoTokenizer.from_pretrained(path)
     if tokenizer.eos_token_id is None:
-        raise RecipeError(f"model_name_or_path: the tokenizer of '{path}' has no EOS token, whose state is the embedding; "
-                          "set eos_token in its tokenizer_config.json, or take another model.")
-    adds_bos = tokenizer.bos_token_id is not None and tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id
-    before = [(tokenizer.bos_token, tokenizer.bos_token_id)] if adds_bos else []
-    special = [*before, (tokenizer.eos_token, tokenizer.eos_token_id)]
+        raise RecipeError(f"model_name_or_path: the tokenizer of '{path}' has no EOS token, whose state is the "
+                          "embedding; set eos_token in its tokenizer_config.json, or take another model.")
+    first = tokenizer("a")["input_ids"][0]
+    before = [tokenizer.bos_token] if first == tokenizer.bos_token_id else []
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
-        single=[*(name for name, _ in before), "$A", tokenizer.eos_token], special_tokens=special)
+        single=[*before, "$A", tokenizer.eos_token],
+        special_tokens=[(token, tokenizer.convert_tokens_to_ids(token)) for token in {*before, tokenizer.eos_token}])
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token  # pooling reads the mask, not the id
     tokenizer.chat_template = None  # sentence-transformers 6.2 would wrap every text in it
@@ -46,14 +46,15 @@ def cut_to_fit(tokenizer, prompt: str, texts: Sequence[str], max_length: int) ->
     """Each text cut so that prompt, text and special tokens fit into `max_length`.
 
     The cut is made on the string, at a token's end, so that a stock library which is given prompt and text makes the
-    same tokens of them.
+    same tokens of them. A text becomes empty where the prompt alone is too long.
     """
-    if not texts:
-        return []
-    special = tokenizer.num_special_tokens_to_add()
-    encoded = tokenizer([prompt + t for t in texts], add_special_tokens=False, return_offsets_mapping=True)
-    room, result = max_length - special, []
-    for text, offsets in zip(texts, encoded["offset_mapping"]):
-        fits = len(offsets) <= room
-        result.append(text if fits else text[: max(offsets[room - 1][1] - len(prompt), 0)])
-    return result
+    cut, room = list(texts), max_length - tokenizer.num_special_tokens_to_add()
+    left = range(len(cut))
+    while left:  # again, as a string that was cut inside a word or character may have other tokens at its end
+        encoded = tokenizer([prompt + cut[i] for i in left], add_special_tokens=False, return_offsets_mapping=True,
+                            verbose=False)  # it would warn of texts beyond the limit, which is why they are here
+        longer = [(i, ends) for i, ends in zip(left, encoded["offset_mapping"]) if len(ends) > room and cut[i]]
+        for i, ends in longer:
+            cut[i] = cut[i][: min(max(ends[room - 1][1] - len(prompt), 0), len(cut[i]) - 1)]
+        left = [i for i, _ in longer]
+    return cut

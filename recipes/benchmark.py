@@ -1,13 +1,12 @@
 """Model to results: held-out rows and mteb tasks, beside the base model and the teachers.
 
-    python -m recipes.benchmark --config recipes/smollm2_135m/benchmark.yaml --tasks STSBenchmark Banking77Classification
-    python -m recipes.benchmark --config recipes/quickstart/benchmark.yaml --mirror artifacts/mirror   # a laptop, 3 min
+    python -m recipes.benchmark --config recipes/quickstart/benchmark.yaml --tasks STSBenchmark SICK-R
+    python -m recipes.benchmark --config recipes/quickstart/benchmark.yaml --mirror artifacts/mirror  # a laptop, 3 min
 
 Reads      model, pairs (their test splits); for comparison: a base model, a SentenceTransformer, a CrossEncoder
 Publishes  results (dataset): one row per model, task and metric
 """
 
-import json
 import tempfile
 from pathlib import Path
 
@@ -39,65 +38,65 @@ def main(config: BenchmarkConfig, given: dict) -> None:
         return print(f"benchmark: {stage.output} is up to date")
 
     from anna_embed.artifacts import read_manifest
-    from anna_embed.evaluation.heldout import read_held_out, score
+    from anna_embed.evaluation.heldout import read_held_out, score_all
     from anna_embed.evaluation.show import as_text
     from anna_embed.evaluation.teachers import teacher_scores
     from anna_embed.hub.cards import render
     from anna_embed.kinds import KINDS
     from anna_embed.model.encode import lay_out_untrained, load_encoder
+    from anna_embed.model.stored_prompts import prompt_names
+    from anna_embed.prompts import query_prompt
     from anna_embed.schema import RESULTS
     from anna_embed.tables import columns_of, data_files, tasks_of, write_split
     from anna_embed.teacher import reranker
     from anna_embed.teacher.bm25 import BM25
     from anna_embed.teacher.fusion import rrf
 
-    # ---- read --------------------------------------------------------------------------------------------------------
+    # ---- read -------------------------------------------------------------------------------------------------------
     work, path = stage.begin(), {key: parent.path for key, parent in stage.parents.items()}
-    tasks = tasks_of("pairs", path["pairs"])
+    tasks, few = tasks_of("pairs", path["pairs"]), config.rerank_queries
     held_out = read_held_out(path["pairs"], tasks, read_manifest(path["pairs"])["rows"])
+    plain = {task: query_prompt(t["instruction"]) for task, t in tasks.items()}
+    stored = read_manifest(path["model"]).get("prompts", {})
+    shipped = {task: stored.get(name, plain[task]) for task, name in prompt_names(tasks).items()}
     how = {"max_length": config.max_length, "batch_size": config.batch_size, "dtype": config.dtype}
     table = []
 
-    def evaluate(name, encode, instructed):
-        """One model on all held-out tasks; its scores are kept beside the work, so that a kill loses one model."""
-        saved = work / ".scores" / f"{name.replace(' ', '-')}.json"
-        if not saved.is_file():
-            print(f"benchmark: {name}", flush=True)
-            encoder = encode()
-            rows = [{"model": name, **row} for task in held_out for row in score(task, encoder, instructed)]
-            saved.parent.mkdir(exist_ok=True)
-            saved.write_text(json.dumps(rows))
-        table.extend(json.loads(saved.read_text()))
+    def evaluate(name, load, prompts):
+        table.extend(score_all(name, load, held_out, prompts, few, work / ".scores"))
 
-    # ---- models ------------------------------------------------------------------------------------------------------
-    evaluate("trained model", lambda: load_encoder(path["model"], **how), True)
+    # ---- models -----------------------------------------------------------------------------------------------------
+    evaluate("trained model", lambda: load_encoder(path["model"], **how), shipped)
     if config.baselines:
-        evaluate("dense teacher", lambda: load_encoder(path["dense_model"], **how), False)
+        evaluate("dense teacher", lambda: load_encoder(path["dense_model"], **how), dict.fromkeys(tasks, ""))
         with tempfile.TemporaryDirectory() as folder:
-            lay_out_untrained(path["base_model"], Path(folder), config.max_length)
-            evaluate("base model", lambda: load_encoder(folder, **how), True)
-        dense, cross_encoder = load_encoder(path["dense_model"], **how), None
-        for task in (t for t in held_out if KINDS[t.kind].scored):
-            cross_encoder = cross_encoder or reranker.load(path["reranker"], config.max_length, config.dtype)
-            cosines = dense(list(task.queries.values()), "") @ dense(task.passages, "").T
+            lay_out_untrained(path["base_model"], Path(folder))
+            evaluate("base model", lambda: load_encoder(folder, **how), plain)
+        retrieval = [task for task in held_out if KINDS[task.kind].scored]
+        if retrieval:
+            dense = load_encoder(path["dense_model"], **how)
+            cross_encoder = reranker.load(path["reranker"], config.max_length, config.dtype)
+        for task in retrieval:
+            cosines = dense(list(task.queries.values())[:few], "") @ dense(task.passages, "").T
             table += teacher_scores(task, BM25(task.passages).scores, cosines,
                                     lambda pairs: reranker.score(cross_encoder, pairs, config.batch_size, True), rrf,
-                                    config.rerank_depth, config.rerank_queries)
+                                    config.rerank_depth, few)
     if config.tasks:
-        from anna_embed.evaluation.mteb_tasks import run_tasks
+        from anna_embed.evaluation.mteb_tasks import prompts_by_task, run_tasks
 
-        rows = run_tasks(config.tasks, path["model"], "local/trained-model", stage.parents["model"].digest,
-                         {n: t["instruction"] for n, t in tasks.items()}, stage.parents,
-                         Path(config.artifacts) / ".cache" / "mteb", config.batch_size, config.dtype)
+        rows = run_tasks(config.tasks, path["model"], stage.parents["model"].digest, prompts_by_task(tasks, shipped),
+                         stage.parents, Path(config.artifacts) / ".cache" / "mteb", config.batch_size, config.dtype)
         table += [{"model": "trained model", **row} for row in rows]
 
-    # ---- results -----------------------------------------------------------------------------------------------------
+    # ---- results ----------------------------------------------------------------------------------------------------
     rows = {"results": {"test": write_split(work, "results", "test", table, RESULTS)}}
-    manifest = stage.manifest(rows, columns={"results": columns_of(RESULTS)}, files=data_files(rows), tasks=tasks, table=table)
+    manifest = stage.manifest(rows, columns={"results": columns_of(RESULTS)}, files=data_files(rows), tasks=tasks,
+                              table=table)
     render(work, manifest)
     stage.finish(manifest)
-    if read_manifest(path["model"]) and stage.parents["model"].commit is None:
-        render(path["model"], read_manifest(path["model"]))  # the model's card shows the results beside it
+    beside = Path(config.artifacts, "model")
+    if read_manifest(beside).get("content") == stage.parents["model"].digest:
+        render(beside, read_manifest(beside))  # the model's card shows the results beside it
     print(as_text(table))
 
 

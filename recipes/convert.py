@@ -1,7 +1,7 @@
 """Sources to pairs: every task's rows in one shape, deduplicated, and without what occurs in a test set.
 
-    python -m recipes.convert --config recipes/mistral_7b/convert.yaml
-    python -m recipes.convert --config recipes/quickstart/convert.yaml --mirror artifacts/mirror      # a laptop, 20 s
+    python -m recipes.convert --config recipes/own_data/convert.yaml
+    python -m recipes.convert --config recipes/quickstart/convert.yaml --mirror artifacts/mirror      # a laptop, 3 s
 
 Reads      the sources that the YAML names (Hub ids, folders, JSONL, CSV or parquet files)
 Publishes  pairs (dataset): one config per task, `<task>-corpus` beside a retrieval task; held-out rows as `test`
@@ -22,12 +22,10 @@ def plan(config: ConvertConfig, given: dict) -> Stage:
     from anna_embed.data.locate import locate_data, locate_source
     from anna_embed.data.tasks import read_tasks
 
-    parents = {}
-    for source in read_tasks(config.tasks):
-        parents |= locate_source(source, config.mirror)
-    for number, test_set in enumerate(config.test_sets):
-        at = locate_data("test_sets: path", test_set["path"], test_set.get("revision"), config.mirror)
-        parents[f"test set {number}: {test_set['path']}"] = at
+    parents = {k: v for source in read_tasks(config.tasks) for k, v in locate_source(source, config.mirror).items()}
+    for number, named in enumerate(config.test_sets):
+        at = locate_data("test_sets: path", named["path"], named.get("revision"), config.mirror)
+        parents[f"test set {number}: {named['path']}"] = at
     return Stage("convert", f"{config.artifacts}/pairs", given, parents)
 
 
@@ -56,30 +54,30 @@ def make(config: ConvertConfig, stage: Stage) -> None:
     from anna_embed.tables import columns_of, data_files, write_split
 
     work, sources = stage.begin(), read_tasks(config.tasks)
-    protected, rows, columns, dropped, steps = Protected(), defaultdict(dict), {}, [], {}
+    protected, rows, columns, dropped, steps = Protected(config.decontaminate), defaultdict(dict), {}, [], {}
 
     def write(source, split, table):
         label = source.name if split == "train" else f"{source.name} ({split})"
         dropped.extend({"task": label, "reason": reason, "rows": n} for reason, n in sorted(table.dropped.items()))
         steps[label] = table.steps
-        for name, made, features in ((source.name, table.pairs, PAIRS), (f"{source.name}-corpus", table.passages, CORPUS)):
+        parts = {source.name: (table.pairs, PAIRS), f"{source.name}-corpus": (table.passages, CORPUS)}
+        for name, (made, features) in parts.items():
             if made:
                 rows[name][split] = write_split(work, name, split, made, features)
                 columns[name] = columns_of(features)
 
-    # ---- test sets and held-out rows first: no training row may share a text with them -------------------------------
+    # ---- test sets and held-out rows first: no training row may share a text with them -----------------------------
     for source in tqdm([s for s in sources if s.holds_out], desc="Held-out rows", unit="task"):
         write(source, "test", held_out(source, stage.parents[held_out_name(source)], config.seed, protected))
-    for number, test_set in enumerate(tqdm(config.test_sets, desc="Test sets", unit="set")):
-        at = stage.parents[f"test set {number}: {test_set['path']}"]
-        texts = texts_of_test_set(at, test_set.get("config"), test_set.get("split", "test"))
-        protected.add(test_set["path"], texts)
+    for number, named in enumerate(config.test_sets):
+        at = stage.parents[f"test set {number}: {named['path']}"]
+        protected.add(named["path"], texts_of_test_set(at, named))
 
-    # ---- training rows -----------------------------------------------------------------------------------------------
+    # ---- training rows ---------------------------------------------------------------------------------------------
     for source in tqdm(sources, desc="Training rows", unit="task"):
-        write(source, "train", training(source, stage.parents[source.name], config.seed, protected, config.decontaminate))
+        write(source, "train", training(source, stage.parents[source.name], config.seed, protected))
 
-    # ---- manifest and card -------------------------------------------------------------------------------------------
+    # ---- manifest and card -----------------------------------------------------------------------------------------
     tasks = {s.name: {key: asdict(s)[key] for key in SHOWN} for s in sources}
     manifest = stage.manifest(rows, dropped, columns=columns, files=data_files(rows), tasks=tasks, steps=steps)
     render(work, manifest)

@@ -1,6 +1,6 @@
 """Scores to triplets: hard negatives below 95 % of the positive's score, with all teacher scores beside them.
 
-    python -m recipes.mine --config recipes/mistral_7b/mine.yaml
+    python -m recipes.mine --config recipes/own_data/mine.yaml
     python -m recipes.mine --config recipes/quickstart/mine.yaml                                    # a laptop, seconds
 
 Reads      pairs, scores
@@ -36,13 +36,14 @@ def main(config: MineConfig, given: dict) -> None:
     from anna_embed.tables import columns_of, data_files, read_split, tasks_of, write_split
     from anna_embed.teacher.mine import Rule, keep_own_negatives, mine
 
-    # ---- read --------------------------------------------------------------------------------------------------------
+    # ---- read -------------------------------------------------------------------------------------------------------
     work, pairs_folder = stage.begin(), stage.parents["pairs"].path
     tasks = tasks_of("pairs", pairs_folder)
-    rule = Rule(config.num_negatives, config.margin, config.threshold_from, config.score_source, config.top_k, config.seed)
+    rule = Rule(config.num_negatives, config.margin, config.threshold_from, config.score_source, config.top_k,
+                config.seed)
     rows, statistics = defaultdict(dict), {}
 
-    # ---- mine --------------------------------------------------------------------------------------------------------
+    # ---- mine -------------------------------------------------------------------------------------------------------
     for task in tqdm(tasks, desc="Mining", unit="task"):
         pairs, counts = read_split("pairs", pairs_folder, task, "train", PAIRS).to_list(), Counter()
         if KINDS[tasks[task]["kind"]].scored:
@@ -56,11 +57,12 @@ def main(config: MineConfig, given: dict) -> None:
             positives = defaultdict(set)
             for pair in pairs:
                 positives[pair["query_id"]].add(pair["positive_id"])
-            triplets = [keep_own_negatives(p, sorted(positives[p["query_id"]] - {p["positive_id"]}), text_id) for p in pairs]
+            triplets = [keep_own_negatives(p, sorted(positives[p["query_id"]] - {p["positive_id"]}), text_id)
+                        for p in pairs]
         rows[task]["train"] = write_split(work, task, "train", triplets, TRIPLETS)
         statistics[task] = dict(counts)
 
-    # ---- manifest and card -------------------------------------------------------------------------------------------
+    # ---- manifest and card ------------------------------------------------------------------------------------------
     columns = {task: columns_of(TRIPLETS) for task in tasks}
     manifest = stage.manifest(rows, columns=columns, files=data_files(rows), tasks=tasks, statistics=statistics)
     render(work, manifest)

@@ -1,6 +1,6 @@
 """Artifact folders to the Hub: each as one private commit with a tag, then a collection that holds them.
 
-    python -m recipes.publish --artifacts artifacts/mistral_7b --namespace my-org --tag v1
+    python -m recipes.publish --artifacts artifacts/own_data --namespace my-org --tag v1
     python -m recipes.publish --artifacts artifacts/quickstart --namespace me --dry_run      # a laptop, no account
 
 Reads      every finished artifact in the folder, or those named by --names; a token from HF_TOKEN or `hf auth login`

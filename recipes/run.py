@@ -1,8 +1,8 @@
 """Every stage of a recipe in order; what is up to date is skipped, what was killed goes on.
 
-    python -m recipes.run recipes/quickstart --mirror artifacts/mirror            # a laptop, 15 min
-    python -m recipes.run recipes/smollm2_135m --accelerate recipes/accelerate/gpu8.yaml
-    python -m recipes.run recipes/quickstart --set train.max_steps=3 --artifacts artifacts/toy --mirror artifacts/mirror
+    python -m recipes.run recipes/quickstart --mirror artifacts/mirror             # a laptop, 15 min
+    python -m recipes.run recipes/own_data --accelerate recipes/accelerate/gpu8.yaml
+    python -m recipes.run recipes/quickstart --artifacts artifacts/toy --set train.max_steps=3 --mirror m1 --mirror m2
 
 Reads      the folder's YAML files, one per stage: convert, train_reranker, score, mine, train, export, benchmark
 Publishes  what the stages publish; a stage runs again exactly if its keys or the content of its inputs changed
@@ -10,11 +10,13 @@ Publishes  what the stages publish; a stage runs again exactly if its keys or th
 
 import argparse
 import importlib
+import signal
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
-from anna_embed.artifacts import Stage, go_offline, read_manifest
+from anna_embed.artifacts import go_offline, read_manifest
 from anna_embed.config import BenchmarkConfig, ConvertConfig, ExportConfig, MineConfig, RerankerConfig, ScoreConfig
 from anna_embed.config import TrainConfig
 from anna_embed.evaluation.show import as_text, how_to_use
@@ -24,52 +26,36 @@ STAGES = {"convert": ConvertConfig, "train_reranker": RerankerConfig, "score": S
           "train": TrainConfig, "export": ExportConfig, "benchmark": BenchmarkConfig}
 
 
-def plan(name: str, argv: list[str]) -> Stage:
-    """The stage as its own script would run it."""
-    types = STAGES[name]
-    if name == "train":
-        from transformers import TrainingArguments
-        from trl import ModelConfig
-
-        types = (TrainConfig, TrainingArguments, ModelConfig)
-    config, *_, given = parse(types, argv)
-    return importlib.import_module(f"recipes.{name}").plan(config, given)
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recipe", type=Path, help="a folder with one YAML file per stage")
-    parser.add_argument("--mirror", action="append", default=[], help="read from this folder in Hub layout, never the network")
-    parser.add_argument("--artifacts", help="write here instead of where the YAML files say")
-    parser.add_argument("--accelerate", help="train through accelerate with this hardware file")
-    parser.add_argument("--set", action="append", default=[], metavar="STAGE.KEY=VALUE", help="override one key of one stage")
-    options = parser.parse_args()
-    stages = [name for name in STAGES if (options.recipe / f"{name}.yaml").is_file()]
-    if not stages:
-        raise RecipeError(f"recipe: '{options.recipe}' holds none of {', '.join(f'{s}.yaml' for s in STAGES)}; name a recipe's folder.")
+    options = arguments().parse_args()
+    stages = stages_of(options.recipe)
+    if options.accelerate and not Path(options.accelerate).is_file():
+        raise RecipeError(f"--accelerate: there is no file '{options.accelerate}'; name one of recipes/accelerate.")
     if options.mirror:
         go_offline()
-
-    # ---- the stages --------------------------------------------------------------------------------------------------
-    common = [x for m in options.mirror for x in ("--mirror", m)]
+    common = [x for mirror in options.mirror for x in ("--mirror", mirror)]
     common += ["--artifacts", options.artifacts] if options.artifacts else []
+
+    # ---- every key of every stage, before the first one runs --------------------------------------------------------
+    types = {name: types_of(name) for name in stages}
+    argv = {name: ["--config", str(options.recipe / f"{name}.yaml"), *common, *overrides(options.set, name, types)]
+            for name in stages}
+    parsed = {name: parse(types[name], argv[name]) for name in stages}
+
+    # ---- the stages -------------------------------------------------------------------------------------------------
     outputs, ran = {}, []
-    for name in stages:
-        argv = ["--config", str(options.recipe / f"{name}.yaml"), *common, *overrides(options.set, name, stages)]
-        stage = plan(name, argv)
+    for name, (config, *_, given) in parsed.items():
+        stage = importlib.import_module(f"recipes.{name}").plan(config, given)
         outputs[name] = stage.output
         if stage.is_current:
             print(f"{name}: {stage.output} is up to date", flush=True)
             continue
-        launcher = [sys.executable, "-m"]
-        if name == "train" and options.accelerate:
-            launcher += ["accelerate.commands.launch", "--config_file", options.accelerate, "-m"]
-        code = subprocess.run([*launcher, f"recipes.{name}", *argv]).returncode
-        if code:
-            raise SystemExit(code if code > 0 else 128 - code)
+        through = ["accelerate.commands.launch", "--config_file", options.accelerate, "-m"]
+        launcher = through if name == "train" and options.accelerate else []
+        run_stage(name, [sys.executable, "-m", *launcher, f"recipes.{name}", *argv[name]])
         ran.append(name)
 
-    # ---- what there is now -------------------------------------------------------------------------------------------
+    # ---- what there is now ------------------------------------------------------------------------------------------
     print("\nrun: " + (f"ran {', '.join(ran)}" if ran else "everything is up to date"))
     for name, output in outputs.items():
         print(f"  {output}  ({name}, {read_manifest(output)['seconds']:.0f} s)")
@@ -79,17 +65,66 @@ def main() -> None:
         print(how_to_use(outputs["export"]))
 
 
-def overrides(settings: list[str], stage: str, stages: list[str]) -> list[str]:
+def arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipe", type=Path, help="a folder with one YAML file per stage")
+    parser.add_argument("--mirror", action="append", default=[], metavar="FOLDER",
+                        help="read from this folder in Hub layout, never the network; may be given several times")
+    parser.add_argument("--artifacts", help="write here instead of where the YAML files say")
+    parser.add_argument("--accelerate", metavar="FILE", help="train through accelerate with this hardware file")
+    parser.add_argument("--set", action="append", default=[], metavar="STAGE.KEY=VALUE",
+                        help="override one key of one stage; commas part the items of a list")
+    return parser
+
+
+def stages_of(recipe: Path) -> list[str]:
+    """The stages that a recipe's folder has a YAML file for, in the order in which they run.
+
+    Raises:
+        [`RecipeError`]: it is no such folder.
+    """
+    stages = [name for name in STAGES if (recipe / f"{name}.yaml").is_file()]
+    if not stages:
+        what = "holds none of " + ", ".join(f"{s}.yaml" for s in STAGES) if recipe.is_dir() else "is no folder"
+        raise RecipeError(f"recipe: '{recipe}' {what}; name a recipe's folder, for example recipes/quickstart.")
+    return stages
+
+
+def types_of(stage: str) -> tuple[type, ...]:
+    """The dataclasses that own a stage's keys, as its own script parses them."""
+    if stage != "train":
+        return (STAGES[stage],)
+    from transformers import TrainingArguments
+    from trl import ModelConfig
+
+    return (TrainConfig, TrainingArguments, ModelConfig)
+
+
+def overrides(settings: list[str], stage: str, types: dict[str, tuple[type, ...]]) -> list[str]:
     """The command-line arguments of one stage, from `--set stage.key=value`."""
     argv = []
     for setting in settings:
         name, dot, rest = setting.partition(".")
         key, equals, value = rest.partition("=")
-        if name not in stages or not dot or not equals:
-            raise RecipeError(f"--set: '{setting}' is not STAGE.KEY=VALUE with a stage of {', '.join(stages)}; "
+        if name not in types or not dot or not equals:
+            raise RecipeError(f"--set: '{setting}' is not STAGE.KEY=VALUE with a stage of {', '.join(types)}; "
                               "write for example train.max_steps=3.")
-        argv += [f"--{key}", *value.split(",")] if name == stage else []
+        is_list = any(f.name == key and "list" in str(f.type) for t in types[name] for f in fields(t))
+        argv += [f"--{key}", *(value.split(",") if is_list else [value])] if name == stage else []
     return argv
+
+
+def run_stage(name: str, command: list[str]) -> None:
+    """Runs a stage in a process of its own; ends with its exit code if it fails, and not before it has ended."""
+    process = subprocess.Popen(command)
+    signal.signal(signal.SIGTERM, lambda *_: process.terminate())  # what ends this process ends the stage as well
+    try:
+        code = process.wait()
+    except KeyboardInterrupt:  # Ctrl-C has reached the stage too; killed outright it could leave children at work
+        code = process.wait() or 130
+    if code:
+        print(f"run: {name} stopped; what is finished is kept: the same command goes on from there", file=sys.stderr)
+        raise SystemExit(code if code > 0 else 128 - code)
 
 
 if __name__ == "__main__":

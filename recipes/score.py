@@ -1,6 +1,6 @@
 """Pairs to teacher scores: BM25 and dense retrieval propose candidates, a cross-encoder scores them, RRF fuses.
 
-    python -m recipes.score --config recipes/mistral_7b/score.yaml
+    python -m recipes.score --config recipes/own_data/score.yaml
     python -m recipes.score --config recipes/quickstart/score.yaml --mirror artifacts/mirror        # a laptop, 2 min
 
 Reads      pairs, a SentenceTransformer, a CrossEncoder
@@ -40,7 +40,7 @@ def main(config: ScoreConfig, given: dict) -> None:
     from anna_embed.teacher.bm25 import BM25
     from anna_embed.teacher.candidates import Teacher, group_queries
 
-    # ---- read --------------------------------------------------------------------------------------------------------
+    # ---- read -------------------------------------------------------------------------------------------------------
     work, pairs = stage.begin(), stage.parents["pairs"].path
     tasks = {name: t for name, t in tasks_of("pairs", pairs).items() if KINDS[t["kind"]].scored}
     dense_model = dense.load(stage.parents["dense_model"].path, config.dtype)
@@ -48,7 +48,7 @@ def main(config: ScoreConfig, given: dict) -> None:
     cache = Path(config.artifacts) / ".cache" / "vectors"
     rows = defaultdict(dict)
 
-    # ---- score, a shard at a time: a kill loses one shard at most ----------------------------------------------------
+    # ---- score, a shard at a time: a kill loses one shard at most ---------------------------------------------------
     for task in tasks:
         queries = group_queries(read_split("pairs", pairs, task, "train", PAIRS).to_list())
         corpus = read_split("pairs", pairs, f"{task}-corpus", "train", CORPUS)
@@ -70,7 +70,7 @@ def main(config: ScoreConfig, given: dict) -> None:
         scored = load_dataset("parquet", data_files=shards, split="train")
         rows[task]["train"] = write_split(work, task, "train", scored.to_list(), SCORES)
 
-    # ---- manifest and card -------------------------------------------------------------------------------------------
+    # ---- manifest and card ------------------------------------------------------------------------------------------
     columns = {task: columns_of(SCORES) for task in tasks}
     manifest = stage.manifest(rows, columns=columns, files=data_files(rows), tasks=tasks)
     render(work, manifest)

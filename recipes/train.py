@@ -1,6 +1,6 @@
 """Triplets to a LoRA adapter: soft InfoNCE with in-batch negatives and few-shot examples.
 
-    accelerate launch --config_file recipes/accelerate/gpu8.yaml -m recipes.train --config recipes/mistral_7b/train.yaml
+    accelerate launch --config_file recipes/accelerate/gpu8.yaml -m recipes.train --config recipes/own_data/train.yaml
     python -m recipes.train --config recipes/quickstart/train.yaml --mirror artifacts/mirror         # a laptop, 5 min
 
 Reads      triplets, a decoder-only base model
@@ -31,7 +31,7 @@ def main(config: TrainConfig, training_args, model_args, given: dict) -> None:
 
     from accelerate import PartialState
     from peft import get_peft_model
-    from transformers import AutoModel
+    from transformers import AutoModel, set_seed
     from trl import get_peft_config
 
     from anna_embed.hub.cards import render
@@ -41,26 +41,27 @@ def main(config: TrainConfig, training_args, model_args, given: dict) -> None:
     from anna_embed.training.checkpoints import last_complete
     from anna_embed.training.trainer import EmbeddingTrainer
 
-    # ---- read --------------------------------------------------------------------------------------------------------
+    # ---- read -------------------------------------------------------------------------------------------------------
     triplets, base = stage.parents["triplets"].path, stage.parents["model_name_or_path"].path
     with PartialState().main_process_first():
         work = stage.begin()
         tasks = tasks_of("triplets", triplets)
         rows = {task: read_split("triplets", triplets, task, "train", TRIPLETS) for task in tasks}
 
-    # ---- model -------------------------------------------------------------------------------------------------------
+    # ---- model ------------------------------------------------------------------------------------------------------
+    set_seed(training_args.seed)  # the adapter's initial weights
     tokenizer = load_tokenizer(base, config.prompt_max_length)
     model = AutoModel.from_pretrained(base, dtype=model_args.dtype, attn_implementation=model_args.attn_implementation)
     model = get_peft_model(model, get_peft_config(model_args))
 
-    # ---- train -------------------------------------------------------------------------------------------------------
+    # ---- train ------------------------------------------------------------------------------------------------------
     training_args.output_dir = str(work / ".checkpoints")
     trainer = EmbeddingTrainer(config, tasks, rows, model=model, args=training_args, processing_class=tokenizer)
     if trainer.is_world_process_zero():
         print(f"train: {trainer.accelerator.num_processes} process(es), {trainer.prepare_report()}", flush=True)
     trainer.train(resume_from_checkpoint=last_complete(training_args.output_dir))
 
-    # ---- write -------------------------------------------------------------------------------------------------------
+    # ---- write ------------------------------------------------------------------------------------------------------
     trainer.accelerator.wait_for_everyone()
     if trainer.is_world_process_zero():
         base_name = given["model_name_or_path"]
@@ -74,7 +75,8 @@ def main(config: TrainConfig, training_args, model_args, given: dict) -> None:
             base_model={"name": base_name, "digest": stage.parents["model_name_or_path"].digest,
                         "commit": stage.parents["model_name_or_path"].commit},
             training={"steps": trainer.state.global_step, "processes": trainer.accelerator.num_processes,
-                      "max_length": config.max_length, "prompt_max_length": config.prompt_max_length, "final": history[-1]})
+                      "max_length": config.max_length, "prompt_max_length": config.prompt_max_length,
+                      "final": history[-1]})
         render(work, manifest)
         stage.finish(manifest)
     trainer.accelerator.wait_for_everyone()

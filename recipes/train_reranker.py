@@ -1,7 +1,7 @@
 """Pairs to the teacher's cross-encoder, for those who have none: ListNet on dense-teacher targets.
 
-    python -m recipes.train_reranker --config recipes/smollm2_135m/train_reranker.yaml
-    python -m recipes.train_reranker --config recipes/quickstart/train_reranker.yaml --mirror artifacts/mirror   # 3 min
+    python -m recipes.train_reranker --config recipes/own_data/train_reranker.yaml
+    python -m recipes.train_reranker --config recipes/quickstart/train_reranker.yaml --mirror artifacts/mirror  # 3 min
 
 Reads      pairs, a SentenceTransformer (hard negatives and targets), an encoder to start from
 Publishes  reranker (a sentence-transformers CrossEncoder)
@@ -47,23 +47,28 @@ def main(config: RerankerConfig, given: dict) -> None:
     from anna_embed.teacher.lists import training_lists
     from anna_embed.training.checkpoints import MarkComplete, last_complete
 
-    # ---- read: lists of one positive and hard negatives, with soft targets -------------------------------------------
+    # ---- read: lists of one positive and hard negatives, with soft targets ------------------------------------------
     set_seed(config.seed)
     work, pairs_folder = stage.begin(), stage.parents["pairs"].path
-    dense_model, digest = dense.load(stage.parents["dense_model"].path, config.dtype), stage.parents["dense_model"].digest
+    teacher = stage.parents["dense_model"]
+    dense_model = dense.load(teacher.path, config.dtype)
     cache, lists = Path(config.artifacts) / ".cache" / "vectors", []
     tasks = [name for name, task in tasks_of("pairs", pairs_folder).items() if KINDS[task["kind"]].scored]
     for task in tasks:
-        pairs, _ = sample(read_split("pairs", pairs_folder, task, "train", PAIRS).to_list(), config.max_queries, config.seed)
+        pairs = read_split("pairs", pairs_folder, task, "train", PAIRS).to_list()
+        pairs, _ = sample(pairs, config.max_queries, config.seed)
         corpus = read_split("pairs", pairs_folder, f"{task}-corpus", "train", CORPUS)
         ids, texts = corpus["id"][:], corpus["text"][:]
-        passages = dense.encode_cached(cache, digest, dense_model, texts, "", 64)
-        queries = dense.encode_cached(cache, digest, dense_model, [p["query"] for p in pairs], "", 64)
+        passages = dense.encode_cached(cache, teacher.digest, dense_model, texts, "", 64)
+        queries = dense.encode_cached(cache, teacher.digest, dense_model, [p["query"] for p in pairs], "", 64)
         lists += training_lists(pairs, ids, texts, queries, passages, config)
 
-    # ---- train -------------------------------------------------------------------------------------------------------
+    # ---- train ------------------------------------------------------------------------------------------------------
     model = CrossEncoder(stage.parents["base_model"].path, num_labels=1, max_length=config.max_length,
-                         activation_fn=torch.nn.Identity(), model_kwargs={"dtype": "float32"}, config_kwargs=NO_DROPOUT)
+                         activation_fn=torch.nn.Identity(), model_kwargs={"dtype": "float32"},
+                         config_kwargs=NO_DROPOUT)
+    # Half the parameters of a small encoder, and minutes of training move them hardly at all.
+    model.model.get_input_embeddings().weight.requires_grad_(False)
     checkpoints = work / ".checkpoints"
     arguments = CrossEncoderTrainingArguments(
         str(checkpoints), num_train_epochs=config.epochs, per_device_train_batch_size=config.batch_size,
@@ -74,7 +79,7 @@ def main(config: RerankerConfig, given: dict) -> None:
                                   loss=ListNetLoss(model), callbacks=[MarkComplete()])
     trainer.train(resume_from_checkpoint=last_complete(checkpoints))
 
-    # ---- write -------------------------------------------------------------------------------------------------------
+    # ---- write ------------------------------------------------------------------------------------------------------
     model.save_pretrained(str(work), create_model_card=False)
     loss = trainer.state.log_history[-1]["train_loss"]
     manifest = stage.manifest({"lists": len(lists)}, metrics={"mean ListNet loss": round(loss, 4)},

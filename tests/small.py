@@ -1,4 +1,4 @@
-"""A tiny random decoder with a real small tokenizer, and rows of real small text: what fast tests need of the world."""
+"""A tiny random decoder with a real small tokenizer, and rows of real small text: all that fast tests need."""
 
 import random
 
@@ -61,9 +61,9 @@ def save_tiny_model(folder) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def triplet(query: str, positive: str, negatives=(), *, siblings=(), scores=None, label=None, label_score=None) -> dict:
+def triplet(query: str, positive: str, negatives=(), *, siblings=(), scores=(), label=None, label_score=None) -> dict:
     """One row of the triplets artifact; a text is its own id, and the four teachers agree."""
-    scores = [] if scores is None else [float(s) for s in scores]
+    scores = [float(s) for s in scores]
     return {"query_id": query, "query": query, "positive_id": positive, "positive": positive,
             "negative_ids": list(negatives), "negatives": list(negatives), "sibling_positive_ids": list(siblings),
             "label": label, "label_score": label_score, "task": "task",

@@ -27,7 +27,7 @@ class StageConfig:
     """
 
     artifacts: str = field(**described("Folder that holds this run's artifacts, one folder each."))
-    mirror: list[str] = field(default_factory=list, **described("Folders in Hub layout to read from instead of the Hub."))
+    mirror: list[str] = field(default_factory=list, **described("Folders in Hub layout to read instead of the Hub."))
 
     def __post_init__(self):
         hints = get_type_hints(type(self))

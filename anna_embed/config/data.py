@@ -21,7 +21,7 @@ class ConvertConfig(StageConfig):
     tasks: list[dict[str, Any]] = field(default_factory=list, **described("The sources, by name or described."))
     decontaminate: bool = field(default=True, **described("Drop training rows whose text occurs in a test set."))
     test_sets: list[dict[str, Any]] = field(default_factory=list, **described("Evaluation sets to audit against."))
-    seed: int = field(default=42, **described("Draws negatives of classification and clustering, and samples by limit."))
+    seed: int = field(default=42, **described("Draws negatives of labelled tasks, and samples by limit."))
 
     def __post_init__(self):
         super().__post_init__()
@@ -45,6 +45,7 @@ class RerankerConfig(StageConfig):
     dense_model: str | None = field(default=None, **described("SentenceTransformer that labels and finds negatives."))
     pairs: str | None = field(default=None, **described("Folder or Hub id of the pairs."))
     list_size: int = field(default=8, **described("Candidates per query: one positive, the rest hard negatives."))
+    hard_from: int = field(default=20, **described("Draw the negatives from this many of the dense retriever's best."))
     target_temperature: float = field(default=0.07, **described("Divides the dense cosine in the targets."))
     gold_bonus: float = field(default=2.0, **described("Added to the positive's target logit."))
     max_length: int = field(default=128, **described("Tokens of query and passage together."))

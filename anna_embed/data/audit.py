@@ -1,16 +1,29 @@
 """Which training rows occur in a test set: exact match of normalised text."""
 
 import hashlib
+import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from datasets import Dataset
 
+from anna_embed.artifacts import Located
+from anna_embed.data.load import load_rows
+from anna_embed.data.rows import lookup_table
+from anna_embed.parsing import RecipeError
+
+REPEATS = 20  # a column whose texts occur this often each, on average, holds labels
+INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")  # soft hyphen, zero-width characters, byte order mark
+
 
 def normalise(text: str) -> str:
-    """Case, Unicode form and white space do not make another text."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    """Case, Unicode form, white space and invisible characters do not make another text."""
+    if not text.isascii():
+        text = INVISIBLE.sub("", text)
+        for _ in range(2):  # folding can leave a form that composes again
+            text = unicodedata.normalize("NFKC", text).casefold()
+    return " ".join(text.lower().split())
 
 
 def fingerprint(text: str) -> bytes:
@@ -18,49 +31,86 @@ def fingerprint(text: str) -> bytes:
     return hashlib.blake2b(normalise(text).encode(), digest_size=8).digest()
 
 
-def all_texts(rows: Dataset) -> Iterable[str]:
-    """Every string in the rows of a test set, in whatever column, lists included, that is longer than one word.
+def texts_of_test_set(at: Located, test_set: dict[str, str]) -> list[str]:
+    """The texts of a test set (`{path, config, split}`) that no training row may hold.
 
-    Labels, ids and languages are single words; the test set's texts are not.
+    In BEIR's shape the split holds judgements: then these are the judged queries. The passages are not among them,
+    because test and training queries search the same ones.
+
+    Raises:
+        [`RecipeError`]: there is no such config or split, or no text in it.
+    """
+    rows = load_rows("test_sets", at, test_set.get("config"), test_set.get("split", "test"))
+    if "query-id" in rows.column_names:
+        queries = lookup_table("test_sets", at, {"config": "queries", "split": "queries", "id": "_id", "text": "text"})
+        texts = [queries[i] for i in set(map(str, rows["query-id"][:])) if i in queries]
+    else:
+        texts = list(all_texts(rows))
+    if not texts:
+        raise RecipeError(f"test_sets: {test_set!r} holds no text, only {', '.join(rows.column_names)}; name a config "
+                          "and split that hold texts.")
+    return texts
+
+
+def all_texts(rows: Dataset) -> Iterator[str]:
+    """Every string in the rows of a test set, however nested, that is longer than one word.
+
+    Ids, languages and most labels are single words; a column that repeats few texts over and over holds labels too.
     """
     for column in rows.column_names:
-        for value in rows[column]:
-            for text in value if isinstance(value, list) else [value]:
-                if isinstance(text, str) and len(text.split()) > 1:
-                    yield text
+        texts = [text for text in _strings(rows[column][:]) if len(text.split()) > 1]
+        if len(set(texts)) * REPEATS > len(texts):
+            yield from texts
+
+
+def _strings(value):
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (list, dict)):
+        for inside in value.values() if isinstance(value, dict) else value:
+            yield from _strings(inside)
 
 
 class Protected:
-    """The texts of all test sets of a recipe, by fingerprint, and the name of the set each belongs to."""
+    """The texts of all test sets of a recipe, by fingerprint, and the name of the set each belongs to.
 
-    def __init__(self):
-        self.names: dict[bytes, str] = {}
+    Args:
+        drop (`bool`): Training rows that hold one are dropped; else they are counted.
+    """
+
+    def __init__(self, drop: bool = True):
+        self.drop, self.names = drop, {}
 
     def add(self, name: str, texts: Iterable[str]) -> None:
         for text in texts:
             self.names.setdefault(fingerprint(text), name)
 
-    def owner(self, *texts: str) -> str | None:
-        """The test set that one of `texts` occurs in, or None."""
-        return next((self.names[f] for f in map(fingerprint, texts) if f in self.names), None)
+    def owner(self, text: str) -> str | None:
+        """The test set that `text` occurs in, or None."""
+        return self.names.get(fingerprint(text)) if self.names else None
 
 
-def drop_protected(pairs: list[dict], kind: str, protected: Protected) -> tuple[list[dict], Counter]:
+def drop_protected(pairs: list[dict], kind: str, protected: Protected) -> tuple[list[dict], Counter, int]:
     """Drops every pair whose query or positive occurs in a test set, and every such negative.
 
     The label texts of a classification task are shared by nature; there only the query counts.
 
     Returns:
-        `tuple[list[dict], Counter]`: the pairs left, and how many were dropped by reason.
+        `tuple[list[dict], Counter, int]`: the pairs left, how many were dropped by reason, how many negatives went.
     """
-    kept, dropped = [], Counter()
+    def passages(pair):
+        return [] if kind == "classification" else [pair["positive"], *pair["negatives"]]
+
+    texts = {text for pair in pairs for text in (pair["query"], *passages(pair))}  # each looked up once
+    owners = {text: owner for text in texts if (owner := protected.owner(text))}
+    kept, dropped, gone = [], Counter(), 0
     for pair in pairs:
-        texts = [pair["query"]] if kind == "classification" else [pair["query"], pair["positive"]]
-        owner = protected.owner(*texts)
+        owner = next((owners[text] for text in (pair["query"], *passages(pair)[:1]) if text in owners), None)
         if owner:
             dropped[f"text occurs in the test set {owner}"] += 1
             continue
-        if kind != "classification":
-            pair = {**pair, "negatives": [n for n in pair["negatives"] if not protected.owner(n)]}
-        kept.append(pair)
-    return kept, dropped
+        bad = {text for text in passages(pair)[1:] if text in owners}
+        negatives = [n for n in pair["negatives"] if n not in bad]
+        gone += len(pair["negatives"]) - len(negatives)
+        kept.append({**pair, "negatives": negatives})
+    return kept, dropped, gone

@@ -1,194 +1,160 @@
 """Rows of a source to pairs: pure functions, one per kind. Nothing is invented, nothing is lost unexplained."""
 
-import hashlib
 import math
-import random
 from collections import Counter, defaultdict
-from typing import Any
+from typing import Any, NamedTuple
 
-from anna_embed.data.sources import Source
-from anna_embed.parsing import RecipeError
+from anna_embed.data.labelled import classification, clustering
+from anna_embed.data.source import Source
+from anna_embed.data.texts import clean, text_id
 
-MAX_LABEL_NEGATIVES = 7  # as many as mined ones (bge-en-icl: up to 7 other labels)
-
-
-def text_id(text: str) -> str:
-    """A name for a text that does not depend on its place in a file."""
-    return hashlib.sha1(text.encode()).hexdigest()[:16]
+NLI = ("entailment", "neutral", "contradiction")
+UNLABELLED = ("", "-", "-1")  # how SNLI writes that its annotators did not agree
+AS_NEGATIVES = "contradictions kept as hard negatives"
 
 
-def clean(value: Any) -> str:
-    """A text without white space around it; the empty string for what is no text."""
-    return value.strip() if isinstance(value, str) else "" if value is None else str(value).strip()
+class Converted(NamedTuple):
+    """Pairs, and what became of every row: `rows = pairs + dropped + contradictions kept as hard negatives`.
+
+    A row with several positives counts once for each of them.
+    """
+
+    pairs: list[dict[str, Any]]
+    dropped: Counter  # by reason
+    steps: Counter  # counts along the way; for NLI, the arrows of the report's Figure 1
 
 
-def pair(task: str, query: str, positive: str, negatives=(), label=None, label_score=None) -> dict[str, Any]:
-    """One row of the pairs artifact (`schema.PAIRS`)."""
-    return {"query_id": text_id(query), "query": query, "positive_id": text_id(positive), "positive": positive,
-            "negatives": list(negatives), "label": label, "label_score": label_score, "task": task}
-
-
-def convert(source: Source, rows: list[dict], seed: int) -> tuple[list[dict], Counter, Counter]:
+def convert(source: Source, rows: list[dict], seed: int) -> Converted:
     """Pairs of one source.
 
     Args:
         source (`Source`): Says kind and columns.
-        rows (`list[dict]`): Under our column names (`sources.COLUMNS`).
+        rows (`list[dict]`): Under our column names (`load.read_rows`).
         seed (`int`): Draws the negatives of classification and clustering.
-
-    Returns:
-        `tuple[list[dict], Counter, Counter]`: pairs; rows dropped by reason; counts of every further step (for NLI,
-        the arrows of the report's Figure 1).
     """
-    by_kind = {"retrieval": _retrieval, "reranking": _retrieval, "nli": _nli, "sts": _sts,
-               "classification": _classification, "clustering": _clustering}
-    dropped, steps = Counter(), Counter({"rows": len(rows)})
-    pairs = _without_repeats(by_kind[source.kind](source, rows, seed, dropped, steps), dropped)
-    steps["pairs"] = len(pairs)
-    return pairs, dropped, steps
+    by_kind = {"retrieval": _ready, "reranking": _ready, "nli": _nli, "sts": _sts, "classification": _classification,
+               "clustering": _clustering}
+    made = Converted([], Counter(), Counter(rows=0))
+    (_ready if source.is_ready else by_kind[source.kind])(source, rows, seed, made)
+    kept = _without_repeats(made)
+    made.steps["pairs"] = len(kept)
+    assert made.steps["rows"] == len(kept) + made.dropped.total() + made.steps[AS_NEGATIVES], (source.name, made.steps)
+    return Converted(kept, +made.dropped, +made.steps)  # without reasons that never occurred
 
 
-def _retrieval(source, rows, seed, dropped, steps):
-    """Several positives become a row each."""
-    pairs = []
+def _add(made, source, query, positive, negatives=(), label=None, label_score=None):
+    made.pairs.append({
+        "query_id": text_id(query), "query": query, "positive_id": text_id(positive), "positive": positive,
+        "negatives": list(negatives), "label": label, "label_score": label_score, "task": source.name})
+
+
+def _ready(source, rows, seed, made):
+    """Rows that are pairs already; several positives become a row each."""
+    found, positives_of = [], defaultdict(set)
     for row in rows:
-        query, positives = clean(row["query"]), _texts(row["positive"])
-        negatives = [t for t in map(clean, _texts(row.get("negatives"))) if t]
-        steps["positives"] += len(positives)
-        if not query:
-            dropped["empty query"] += len(positives)
-            continue
-        for positive in map(clean, positives):
-            if not positive:
-                dropped["empty positive"] += 1
+        query, label = clean(row["query"]), clean(row.get("label")) or None
+        for positive in [clean(p) for p in _several(row["positive"])] or [""]:
+            made.steps["rows"] += 1
+            if "relevance" in row and not float(row["relevance"] or 0) > 0:
+                made.dropped["judged not relevant"] += 1
+            elif not query or not positive:
+                made.dropped["empty query" if not query else "empty positive"] += 1
             elif positive == query:
-                dropped["positive equals query"] += 1
+                made.dropped["positive equals query"] += 1
             else:
-                pairs.append(pair(source.name, query, positive, [n for n in negatives if n not in (positive, query)]))
-    return pairs
+                found.append((query, positive, row, label))
+                positives_of[query].add(positive)
+    for query, positive, row, label in found:
+        negatives = list(dict.fromkeys(clean(n) for n in _several(row.get("negatives"))))
+        good = [n for n in negatives if n and n != query and n not in positives_of[query]]
+        made.steps["negatives left out: empty, the query or a positive of it"] += len(negatives) - len(good)
+        _add(made, source, query, positive, good, label or (positive if source.kind == "classification" else None))
 
 
-def _texts(value):
-    if value is None:
-        return []
-    return value if isinstance(value, list) else [value]
+def _several(value):
+    return value if isinstance(value, list) else [] if value is None else [value]
 
 
-def _nli(source, rows, seed, dropped, steps):
+def _nli(source, rows, seed, made):
     """NLI to STS (report, Figure 1), by premise: entailments are positives, contradictions hard negatives."""
-    groups = defaultdict(lambda: defaultdict(list))
+    groups = defaultdict(lambda: {"entailment": {}, "contradiction": {}})  # dictionaries as ordered sets
     for row in rows:
         premise, hypothesis = clean(row["premise"]), clean(row["hypothesis"])
-        label = source.labels.get(row["label"], row["label"])
-        steps[str(label)] += 1
+        label = clean(source.labels.get(row["label"], row["label"]))
+        if label not in NLI and label not in UNLABELLED:
+            raise source.error(f"columns: label: {row['label']!r} is none of {', '.join(NLI)}; map it, for example "
+                               f"labels: {{{row['label']!r}: neutral}}.")
+        made.steps["rows"] += 1
+        made.steps[f"labelled {label}" if label in NLI else "not labelled"] += 1
         if not premise or not hypothesis:
-            dropped["empty premise or hypothesis"] += 1
-        elif label == "neutral":
-            dropped["neutral"] += 1
-        elif label not in ("entailment", "contradiction"):
-            dropped[f"label {label!r} is none of entailment, neutral, contradiction"] += 1
+            made.dropped["empty premise or hypothesis"] += 1
+        elif label not in groups[premise]:
+            made.dropped["neutral" if label == "neutral" else "not labelled"] += 1
         elif premise == hypothesis:
-            dropped["hypothesis equals premise"] += 1
-        elif hypothesis not in groups[premise][label]:
-            groups[premise][label].append(hypothesis)
+            made.dropped["hypothesis equals premise"] += 1
+        elif hypothesis in groups[premise][label]:
+            made.dropped["repeated row"] += 1
         else:
-            dropped["repeated row"] += 1
-    pairs = []
-    for premise, by_label in groups.items():
-        both = set(by_label["entailment"]) & set(by_label["contradiction"])
-        good, bad = ([h for h in by_label[k] if h not in both] for k in ("entailment", "contradiction"))
-        dropped["labelled both ways"] += 2 * len(both)
+            groups[premise][label][hypothesis] = None
+    for premise, found in groups.items():
+        good = [h for h in found["entailment"] if h not in found["contradiction"]]
+        bad = [h for h in found["contradiction"] if h not in found["entailment"]]
+        made.dropped["labelled both ways"] += sum(map(len, found.values())) - len(good) - len(bad)
         if not good or not bad:
-            dropped["premise without " + ("an entailment" if not good else "a contradiction")] += len(good) + len(bad)
+            made.dropped["premise without " + ("a contradiction" if good else "an entailment")] += len(good) + len(bad)
             continue
-        steps["premises kept"] += 1
-        steps["contradictions kept as hard negatives"] += len(bad)
-        pairs += [pair(source.name, premise, h, bad, label_score=1.0) for h in good]
-    dropped += Counter()  # forget reasons that never occurred
-    return pairs
+        made.steps["premises kept"] += 1
+        made.steps[AS_NEGATIVES] += len(bad)
+        for hypothesis in good:
+            _add(made, source, premise, hypothesis, bad, label_score=1.0)
 
 
-def _sts(source, rows, seed, dropped, steps):
-    """Graded pairs; scores are mapped to 0..1."""
+def _sts(source, rows, seed, made):
+    """Graded pairs; scores are mapped to 0..1. A pair with two different scores has none."""
     low, high = source.score_range
-    pairs = []
-    for i, row in enumerate(rows):
-        left, right = clean(row["sentence1"]), clean(row["sentence2"])
-        try:
-            score = float(row["score"])
-        except (TypeError, ValueError):
-            score = math.nan
+    found, scores = [], defaultdict(set)
+    for number, row in enumerate(rows):
+        pair = clean(row["sentence1"]), clean(row["sentence2"])
+        made.steps["rows"] += 1
+        if not all(pair):
+            made.dropped["empty sentence"] += 1
+            continue
+        score = _number(row["score"])
         if not low <= score <= high:
-            raise RecipeError(f"tasks: {source.name}: score {row['score']!r} of row {i} lies outside score_range "
-                              f"{source.score_range}; mend the row, or set score_range: [lowest, highest].")
-        if not left or not right:
-            dropped["empty sentence"] += 1
+            raise source.error(f"columns: score: {row['score']!r} in row {number} is no number within score_range "
+                               f"{source.score_range}; mend the row, or set score_range: [lowest, highest].")
+        found.append((pair, score))
+        scores[pair].add(score)
+    for pair, score in found:
+        if len(scores[pair]) > 1:
+            made.dropped["pair with several scores"] += 1
         else:
-            pairs.append(pair(source.name, left, right, label_score=(score - low) / (high - low)))
-    return pairs
+            _add(made, source, *pair, label_score=(score - low) / (high - low))
 
 
-def _labelled(source, rows, dropped):
-    """`(text, label)` of the rows that have both; a text with two labels has none."""
-    labels = defaultdict(set)
-    found = []
-    for row in rows:
-        text, label = clean(row["text"]), clean(source.labels.get(row["label"], row["label"]))
-        if not text or not label:
-            dropped["empty text or label"] += 1
-            continue
-        labels[text].add(label)
-        found.append((text, label))
-    kept = [(t, name) for t, name in found if len(labels[t]) == 1]
-    if len(kept) < len(found):
-        dropped["text with several labels"] += len(found) - len(kept)
-    return kept
+def _number(value):
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan
 
 
-def _classification(source, rows, seed, dropped, steps):
-    """The label's text is the positive, other labels' texts are the negatives."""
-    found = _labelled(source, rows, dropped)
-    names = sorted({label for _, label in found})
-    steps["labels"] = len(names)
-    if found and len(names) < 2:
-        raise RecipeError(f"tasks: {source.name}: all rows have the label {names[0]!r}; a task needs two or more labels.")
-    pairs = []
-    for text, label in found:
-        others = [n for n in names if n != label]
-        drawn = random.Random(f"{seed}:{text}").sample(others, min(MAX_LABEL_NEGATIVES, len(others)))
-        pairs.append(pair(source.name, text, label, drawn, label=label))
-    return pairs
+def _classification(source, rows, seed, made):
+    for text, label, negatives in classification(source, rows, seed, made):
+        _add(made, source, text, label, negatives, label=label)
 
 
-def _clustering(source, rows, seed, dropped, steps):
-    """Another text of the category is the positive, texts of other categories are the negatives."""
-    categories = defaultdict(list)
-    for text, label in dict.fromkeys(_labelled(source, rows, dropped)):
-        categories[label].append(text)
-    steps["categories"] = len(categories)
-    names = sorted(categories)
-    if categories and len(names) < 2:
-        raise RecipeError(f"tasks: {source.name}: all rows have the category {names[0]!r}; a task needs two or more.")
-    pairs = []
-    for label in names:
-        texts = sorted(categories[label], key=lambda t: hashlib.sha1(f"{seed}:{t}".encode()).digest())
-        if len(texts) < 2:
-            dropped["category with a single text"] += 1
-            continue
-        for text, positive in zip(texts, texts[1:] + texts[:1]):
-            draw = random.Random(f"{seed}:{text}")
-            others = draw.choices([n for n in names if n != label], k=MAX_LABEL_NEGATIVES)
-            negatives = dict.fromkeys(draw.choice(sorted(categories[n])) for n in others)
-            pairs.append(pair(source.name, text, positive, negatives, label=label))
-    return pairs
+def _clustering(source, rows, seed, made):
+    for text, positive, negatives, label in clustering(source, rows, seed, made):
+        _add(made, source, text, positive, negatives, label=label)
 
 
-def _without_repeats(pairs, dropped):
+def _without_repeats(made):
     """Of equal (query, positive) the first stays; its negatives are those of all."""
     found = {}
-    for p in pairs:
-        first = found.setdefault((p["query"], p["positive"]), p)
-        if first is not p:
-            dropped["repeated (query, positive)"] += 1
-            first["negatives"] = list(dict.fromkeys(first["negatives"] + p["negatives"]))
+    for pair in made.pairs:
+        first = found.setdefault((pair["query"], pair["positive"]), pair)
+        if first is not pair:
+            made.dropped["repeated (query, positive)"] += 1
+            first["negatives"] = list(dict.fromkeys(first["negatives"] + pair["negatives"]))
     return list(found.values())

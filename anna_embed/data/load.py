@@ -1,64 +1,93 @@
-"""Reading a source's rows from a file, a folder, a mirror or the Hub."""
+"""Reading a split of a dataset from a file, a folder, a mirror or the Hub."""
 
+import errno
+import json
+from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
 
+import datasets
 from datasets import Dataset, load_dataset
-from datasets.exceptions import DatasetNotFoundError
+from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError
 
-from anna_embed.artifacts import Located, locate
-from anna_embed.data.sources import Source
+from anna_embed.artifacts import Located
+from anna_embed.data.locate import builder_of
 from anna_embed.parsing import RecipeError
 
-BUILDERS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}
 
+def load_rows(key: str, at: Located, config: str | None, split: str, files: list[str] = ()) -> Dataset:
+    """One split of one config, or the data files that the patterns `files` name.
 
-def locate_source(source: Source, mirrors: list[str]) -> dict[str, Located]:
-    """The inputs of one task, by name: its data and, if it lies elsewhere, its held-out data."""
-    paths = {source.name: source.path}
-    if source.test_path is not None:
-        paths[f"{source.name} (test)"] = source.test_path
-    return {name: locate_data(name, path, source.revision, mirrors) for name, path in paths.items()}
-
-
-def locate_data(name: str, path: str, revision: str | None, mirrors: list[str]) -> Located:
-    """A data file, a dataset folder or a Hub id; a missing file is said as such."""
-    if Path(path).suffix in BUILDERS and not Path(path).is_file():
-        raise RecipeError(f"tasks: {name}: path: there is no file '{path}'; give the path of a JSONL, CSV or parquet file.")
-    reference = path if revision is None or Path(path).exists() else f"{path}@{revision}"
-    return locate(f"tasks: {name}: path", reference, "dataset", mirrors, download=False)
-
-
-def load_rows(name: str, at: Located, config: str | None, split: str) -> Dataset:
-    """One split of one config.
+    Args:
+        key (`str`): What the error message begins with.
 
     Raises:
-        [`RecipeError`]: the file is no valid JSONL, CSV or parquet, or has no such config or split.
+        [`RecipeError`]: a file is no valid JSONL, CSV or parquet, or there is no such config, split or file.
     """
-    builder = BUILDERS.get(Path(at.path).suffix)
+    what, remedy = f"config {config!r}, split {split!r} of '{at.reference}'", "name a config and split of it"
+    if files or Path(at.path).is_file():
+        what, remedy = f"'{at.reference}'", "mend the file"
     try:
-        if builder and Path(at.path).is_file():
-            return load_dataset(builder, data_files=at.path, split="train", **({"sep": "\t"} if at.path.endswith("tsv") else {}))
-        return load_dataset(at.path, config, split=split, revision=at.commit)
-    except (ValueError, DatasetNotFoundError, FileNotFoundError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise RecipeError(f"tasks: {name}: cannot read config {config!r}, split {split!r} of '{at.reference}': {reason}; "
-                          "mend the file, or name a config and split that it has.") from None
+        if files or Path(at.path).is_file():
+            return _load_files(key, at, list(files), split)
+        return load_dataset(at.path, config, split=split, revision=at.commit, cache_dir=_cache(at))
+    except RecipeError:
+        raise
+    except (ValueError, RuntimeError, FileNotFoundError, StopIteration, DatasetNotFoundError,
+            DatasetGenerationError) as error:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.ENOSPC:
+            raise error.__cause__ from None  # a full disk is no fault of the data
+        raise RecipeError(f"{key}: cannot read {what}: {_reason(at, error)}; {remedy}.") from None
+    except (HfHubHTTPError, ConnectionError) as error:
+        raise RecipeError(f"{key}: the Hub did not give {what} ({_in_short(error)}); run the same command again, or "
+                          "give --mirror.") from None
 
 
-def lookup_table(name: str, at: Located, table: dict[str, Any]) -> dict[str, str]:
-    """`{id: text}` of a corpus or query table given as `{config, split, id, text}`."""
-    config = table.get("config")
-    rows = load_rows(name, at, config, table.get("split", config or "train"))
-    columns = table["text"] if isinstance(table["text"], list) else [table["text"]]
-    require_columns(name, at, rows, [table["id"], *columns])
-    texts = zip(*(rows[c] for c in columns))
-    return {str(i): " ".join(t.strip() for t in parts if t and t.strip()) for i, parts in zip(rows[table["id"]], texts)}
+def _cache(at):
+    """A cache of its own for every content of a local folder: `datasets` knows folders by their last name only.
+
+    Without it, `mirror/datasets/a/pairs` is read once and `mirror/datasets/b/pairs` then has its rows, and so has the
+    folder itself after its files have changed.
+    """
+    return f"{datasets.config.HF_DATASETS_CACHE}/{at.digest[:32]}" if Path(at.path).is_dir() else None
 
 
-def require_columns(name: str, at: Located, rows: Dataset, columns: list[str]) -> None:
-    """Raises [`RecipeError`] naming the first of `columns` that the rows lack."""
-    for column in columns:
-        if column not in rows.column_names:
-            raise RecipeError(f"tasks: {name}: columns: '{at.reference}' has no column '{column}'; it has "
-                              f"{', '.join(rows.column_names)}.")
+def _load_files(key, at, patterns, split):
+    found = _matching(at, patterns)
+    builder = builder_of(found[0]) if found else None
+    if builder is None or {builder_of(file) for file in found} != {builder}:
+        raise RecipeError(f"{key}: files: {', '.join(patterns)} matches {found[:3] or 'no data file'} in "
+                          f"'{at.reference}'; write patterns of JSONL, CSV or parquet files, all of one format.")
+    options = {"sep": "\t"} if ".tsv" in Path(found[0]).suffixes else {}
+    rows_of_it = split[len(split.partition("[")[0]):]  # "[:1000]" of "train[:1000]"
+    return load_dataset(builder, data_files=found, split=f"train{rows_of_it}", **options)
+
+
+def _matching(at, patterns):
+    root = Path(at.path)
+    if root.is_file():
+        return [at.path]
+    if root.is_dir():
+        names = [file.relative_to(root).as_posix() for file in sorted(root.rglob("*")) if file.is_file()]
+        where = f"{root}/"
+    else:
+        names = sorted(HfApi().list_repo_files(at.path, repo_type="dataset", revision=at.commit))
+        where = f"hf://datasets/{at.path}@{at.commit}/"
+    return [where + name for name in names if builder_of(name) and any(fnmatch(name, p) for p in patterns)]
+
+
+def _reason(at, error):
+    """What is wrong with the data; for a JSONL file, in which line."""
+    if at.path.endswith(".jsonl") and Path(at.path).is_file():
+        with open(at.path, encoding="utf-8", errors="replace") as lines:
+            for number, line in enumerate(lines, 1):
+                try:
+                    json.loads(line.strip() or "null")
+                except ValueError as wrong:
+                    return f"line {number} is no valid JSON, from column {wrong.colno} on ({wrong.msg})"
+    return "it holds no rows" if isinstance(error, StopIteration) else _in_short(error.__cause__ or error)
+
+
+def _in_short(error):
+    return " ".join((str(error).strip() or type(error).__name__).split())[:300].rstrip(".")

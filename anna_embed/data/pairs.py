@@ -1,61 +1,98 @@
 """One task's pairs and passages, ready to be written."""
 
-import hashlib
 from collections import Counter
+from dataclasses import dataclass
 from typing import Any
 
 from anna_embed.artifacts import Located
-from anna_embed.data.convert import clean, convert, text_id
-from anna_embed.data.load import load_rows, lookup_table, require_columns
-from anna_embed.data.sources import Source
+from anna_embed.data.audit import Protected, drop_protected
+from anna_embed.data.convert import convert
+from anna_embed.data.rows import look_up, lookup_table, read_rows
+from anna_embed.data.source import Source
+from anna_embed.data.texts import by_hash, text_id
 from anna_embed.kinds import KINDS
-from anna_embed.parsing import RecipeError
 
 
-def read_pairs(source: Source, at: Located, split: str, seed: int) -> tuple[list[dict], Counter, Counter, dict]:
+@dataclass
+class Table:
+    """What one split of one task becomes.
+
+    Args:
+        pairs (`list[dict]`): Rows of `schema.PAIRS`.
+        passages (`list[dict]`): Rows of `schema.CORPUS`; none for kinds that are not retrieved from.
+        dropped (`Counter`): Rows left out, by reason.
+        steps (`Counter`): Counts along the way: `rows = pairs + dropped + contradictions kept as hard negatives`.
+    """
+
+    pairs: list[dict[str, Any]]
+    passages: list[dict[str, Any]]
+    dropped: Counter
+    steps: Counter
+
+
+def held_out(source: Source, at: Located, seed: int, protected: Protected) -> Table:
+    """The rows that are never trained on; `protected` learns their texts."""
+    pairs, corpus, dropped, steps = read_pairs(source, at, source.test_split or source.split, seed)
+    retrieval = KINDS[source.kind].scored
+    pairs, over = sample(pairs, source.test_limit, seed, by="positive_id" if retrieval else "query_id")
+    protected.add(source.name, (p["query"] for p in pairs))
+    if source.kind != "classification":
+        protected.add(source.name, (p["positive"] for p in pairs))
+    passages = sample_corpus(corpus, pairs, source.test_limit, seed) if retrieval else []
+    return Table(pairs, passages, dropped + Counter({"over test_limit": over}), steps)
+
+
+def training(source: Source, at: Located, seed: int, protected: Protected) -> Table:
+    """The rows to train on; those that occur in a test set are dropped, or at least counted.
+
+    Raises:
+        [`RecipeError`]: every row occurs in a test set.
+    """
+    pairs, corpus, dropped, steps = read_pairs(source, at, source.split, seed)
+    clean, seen, gone = drop_protected(pairs, source.kind, protected)
+    if protected.drop:
+        if not clean:
+            raise source.error(f"all {len(pairs)} training pairs occur in a test set ({dict(seen)}); leave the task "
+                               "out, train on another split, or set decontaminate: false.")
+        size = len(corpus)
+        pairs, corpus = clean, {i: text for i, text in corpus.items() if not protected.owner(text)}
+        dropped += seen
+        steps += Counter({"negatives that occur in a test set": gone,
+                          "passages that occur in a test set": size - len(corpus)})
+    else:
+        steps += Counter({f"kept although the {reason}": n for reason, n in seen.items()})
+    pairs, over = sample(pairs, source.limit, seed)
+    passages = sample_corpus(corpus, pairs, source.corpus_limit, seed) if KINDS[source.kind].scored else []
+    return Table(pairs, passages, dropped + Counter({"over limit": over}), steps)
+
+
+def read_pairs(source: Source, at: Located, split: str, seed: int) -> tuple[list, dict, Counter, Counter]:
     """Reads one split of a source and converts it.
 
     Returns:
-        `tuple`: pairs, drops by reason, counts of the steps, and `{id: text}` of the passages (retrieval kinds only).
+        `tuple`: pairs, `{id: text}` of the passages (retrieval kinds only), drops by reason, counts of the steps.
 
     Raises:
         [`RecipeError`]: a column is missing, an id has no passage, or no pair is left.
     """
-    rows = load_rows(source.name, at, source.config, split)
-    require_columns(source.name, at, rows, [source.columns[c] for c in source.needed])
-    wanted = {ours: rows[theirs] for ours, theirs in source.columns.items() if theirs in rows.column_names}
-    rows = [dict(zip(wanted, values)) for values in zip(*wanted.values())]
-    lost, passages = Counter(), {}
-    for column, table in (("query", source.queries), ("positive", source.corpus)):
-        if table is not None:
-            texts = lookup_table(source.name, at, table)
-            rows = _look_up(source, rows, column, texts, lost)
-            passages = texts if column == "positive" else passages
+    rows = read_rows(source, at, split)
+    total, passages = len(rows), {}
+    if source.queries:
+        rows = look_up(source, at, rows, "query", lookup_table(f"{source.key}: queries", at, source.queries))
+    if source.corpus:
+        passages = lookup_table(f"{source.key}: corpus", at, source.corpus)
+        rows = look_up(source, at, rows, "positive", passages)
+    lost = total - len(rows)
     pairs, dropped, steps = convert(source, rows, seed)
+    dropped, steps = dropped + Counter({"id without a text": lost}), steps + Counter(rows=lost)
     if not pairs:
-        raise RecipeError(f"tasks: {source.name}: no pair is left of {len(rows)} rows of '{at.reference}' "
-                          f"(dropped: {dict(dropped + lost)}); mend the data or choose another split.")
-    corpus = {}
-    if KINDS[source.kind].scored:
-        texts = [clean(t) for t in passages.values()] + [t for p in pairs for t in (p["positive"], *p["negatives"])]
-        corpus = {text_id(t): t for t in texts if t}
-    return pairs, dropped + lost, steps, corpus
-
-
-def _look_up(source, rows, column, texts, lost):
-    """Puts texts where the rows have ids."""
-    found = []
-    for row in rows:
-        identifier = str(row[f"{column}_id"])
-        if identifier in texts:
-            found.append({**row, column: texts[identifier]})
-        elif source.on_missing_id == "error":
-            raise RecipeError(f"tasks: {source.name}: {source.columns[f'{column}_id']} '{identifier}' is the id of no "
-                              f"{'passage' if column == 'positive' else 'query'}; mend the data, or set "
-                              "on_missing_id: drop to leave such rows out.")
-        else:
-            lost[f"{column} id without a text"] += 1
-    return found
+        raise source.error(f"no pair is left of the {total} rows of '{at.reference}', split '{split}' (dropped: "
+                           f"{dict(dropped)}); mend the data or choose another split.")
+    if not KINDS[source.kind].scored:
+        return pairs, {}, dropped, steps
+    corpus = {text_id(text): text for text in passages.values() if text}
+    corpus |= {text_id(text): text for p in pairs for text in (p["positive"], *p["negatives"])}
+    return pairs, corpus, dropped, steps
 
 
 def sample(pairs: list[dict], limit: int | None, seed: int, by: str = "query_id") -> tuple[list[dict], int]:
@@ -63,7 +100,9 @@ def sample(pairs: list[dict], limit: int | None, seed: int, by: str = "query_id"
 
     Which ones depends on their text and the seed only.
     """
-    chosen = set(_lowest({p[by] for p in pairs}, limit, seed))
+    if limit is None:
+        return pairs, 0
+    chosen = set(by_hash({p[by] for p in pairs}, seed)[:limit])
     kept = [p for p in pairs if p[by] in chosen]
     return kept, len(pairs) - len(kept)
 
@@ -71,12 +110,7 @@ def sample(pairs: list[dict], limit: int | None, seed: int, by: str = "query_id"
 def sample_corpus(corpus: dict[str, str], pairs: list[dict], limit: int | None, seed: int) -> list[dict[str, Any]]:
     """The pairs' own passages and, up to `limit` in all, others; in the order of their ids."""
     own = {p["positive_id"] for p in pairs} | {text_id(n) for p in pairs for n in p["negatives"]}
-    others = _lowest(set(corpus) - own, None if limit is None else max(limit - len(own), 0), seed)
+    others = set(corpus) - own
+    if limit is not None:
+        others = by_hash(others, seed)[:max(limit - len(own), 0)]
     return [{"id": i, "text": corpus[i]} for i in sorted(own.union(others)) if i in corpus]
-
-
-def _lowest(names, limit, seed):
-    ordered = sorted(names, key=lambda name: hashlib.sha1(f"{seed}:{name}".encode()).digest())
-    return ordered if limit is None else ordered[:limit]
-
-

@@ -1,16 +1,18 @@
 """The pairs' held-out rows as small evaluation tasks, and any encoder's scores on them."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from anna_embed.evaluation import metrics
 from anna_embed.kinds import KINDS
-from anna_embed.prompts import query_prompt
 from anna_embed.schema import CORPUS, PAIRS
 from anna_embed.tables import read_split
 
+BLOCK = 256  # queries at once: their scores of a million passages take 1 GB
 # texts and a prompt to unit vectors (texts, dim)
 Encode = Callable[[list[str], str], np.ndarray]
 
@@ -59,29 +61,61 @@ def read_held_out(folder: str, tasks: dict[str, dict], manifest_rows: dict[str, 
     return found
 
 
-def score(task: HeldOut, encode: Encode, instructed: bool) -> list[dict]:
+def score_all(name: str, load: Callable[[], Encode], held_out: list[HeldOut], prompts: dict[str, str], few: int,
+              folder: Path) -> list[dict]:
+    """Scores of one model on all tasks, kept in `folder`: a kill loses one model at most.
+
+    Args:
+        name (`str`): What the table calls the model.
+        load (`Callable`): Gives its encoder; not called if the scores are there.
+        held_out (`list[HeldOut]`), prompts (`dict[str, str]`), few (`int`): As for `score`; the prompt by task.
+        folder (`Path`): Holds one file a model.
+    """
+    saved = folder / f"{name.replace(' ', '-')}.json"
+    if not saved.is_file():
+        print(f"benchmark: {name}", flush=True)
+        encode = load()
+        rows = [{"model": name, **row} for task in held_out for row in score(task, encode, prompts[task.name], few)]
+        folder.mkdir(exist_ok=True)
+        saved.with_suffix(".tmp").write_text(json.dumps(rows))
+        saved.with_suffix(".tmp").rename(saved)
+    return json.loads(saved.read_text())
+
+
+def score(task: HeldOut, encode: Encode, prompt: str, few: int) -> list[dict]:
     """Scores of one encoder on one task.
 
     Args:
         task (`HeldOut`): The rows.
         encode (`Callable`): Texts and prompt to vectors.
-        instructed (`bool`): Whether the model takes instructions; the others get bare texts.
+        prompt (`str`): Put in front of queries, and of the documents of symmetric tasks; empty for models that take no
+            instruction.
+        few (`int`): Retrieval is also scored on the first queries alone, on which the slow teachers run.
 
     Returns:
         `list[dict]`: `task`, `metric`, `value` and `n`.
     """
-    prompt = query_prompt(task.instruction) if instructed else ""
     document_prompt = prompt if KINDS[task.kind].symmetric else ""
-    by_kind = {"retrieval": _retrieval, "reranking": _retrieval, "sts": _sts, "nli": _nli,
-               "classification": _classification, "clustering": _clustering}
-    metric, value, n = by_kind[task.kind](task, encode, prompt, document_prompt)
+    if KINDS[task.kind].scored:
+        return retrieval_rows(task, _ranked(task, encode, prompt, document_prompt), few)
+    measure = {"sts": _sts, "nli": _nli, "classification": _classification, "clustering": _clustering}[task.kind]
+    metric, value, n = measure(task, encode, prompt, document_prompt)
     return [{"task": task.name, "metric": metric, "value": value, "n": n}]
 
 
-def _retrieval(task, encode, prompt, document_prompt):
+def retrieval_rows(task: HeldOut, ranked: np.ndarray, few: int) -> list[dict]:
+    """nDCG@10 of ranked passages (queries, 10): of all queries if they are there, and of the first `few`."""
+    parts = {} if len(ranked) < len(task.queries) else {task.name: len(ranked)}
+    if few < len(task.queries):
+        parts[f"{task.name} (first {few} queries)"] = few
+    return [{"task": name, "metric": "ndcg_at_10", "value": metrics.ndcg_at_10(ranked[:n], task.relevant[:n]), "n": n}
+            for name, n in parts.items()]
+
+
+def _ranked(task, encode, prompt, document_prompt):
     queries, passages = encode(list(task.queries.values()), prompt), encode(task.passages, document_prompt)
-    ranked = np.argsort(-(queries @ passages.T), axis=1, kind="stable")[:, :10]
-    return "ndcg_at_10", metrics.ndcg_at_10(ranked, task.relevant), len(queries)
+    blocks = [metrics.best(queries[n: n + BLOCK] @ passages.T) for n in range(0, len(queries), BLOCK)]
+    return np.concatenate(blocks)
 
 
 def _sts(task, encode, prompt, document_prompt):
@@ -98,8 +132,8 @@ def _nli(task, encode, prompt, document_prompt):
 def _classification(task, encode, prompt, document_prompt):
     labels = sorted({r["positive"] for r in task.rows})
     gold = np.asarray([labels.index(r["positive"]) for r in task.rows])
-    value = metrics.label_accuracy(encode([r["query"] for r in task.rows], prompt), encode(labels, document_prompt), gold)
-    return "accuracy", value, len(gold)
+    texts = encode([r["query"] for r in task.rows], prompt)
+    return "accuracy", metrics.label_accuracy(texts, encode(labels, document_prompt), gold), len(gold)
 
 
 def _clustering(task, encode, prompt, document_prompt):

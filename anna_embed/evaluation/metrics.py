@@ -4,6 +4,11 @@ import numpy as np
 from scipy.stats import spearmanr
 
 
+def best(scores: np.ndarray, k: int = 10) -> np.ndarray:
+    """The `k` passages of each query with the highest scores (queries, passages), best first, ties in their order."""
+    return np.argsort(-scores, axis=1, kind="stable")[:, :k]
+
+
 def ndcg_at_10(ranked: np.ndarray, relevant: list[set[int]]) -> float:
     """Mean nDCG@10 with binary relevance.
 

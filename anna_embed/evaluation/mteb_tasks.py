@@ -1,5 +1,7 @@
-"""mteb's own tasks on a SentenceTransformer folder, with the instructions it was trained with."""
+"""mteb's own tasks on a SentenceTransformer folder, with the prompts it was trained with."""
 
+import hashlib
+import json
 from pathlib import Path
 
 from anna_embed.artifacts import Located, locate
@@ -27,40 +29,58 @@ def locate_tasks(names: list[str], mirrors: list[str]) -> dict[str, Located]:
     for task in get_tasks(names):
         dataset = task.metadata.dataset
         reference = dataset["path"] if mirrors else f"{dataset['path']}@{dataset['revision']}"
-        found[f"mteb {task.metadata.name}"] = locate(f"tasks: {task.metadata.name}", reference, "dataset", mirrors, False)
+        name = task.metadata.name
+        found[f"mteb {name}"] = locate(f"tasks: {name}", reference, "dataset", mirrors, download=False)
     return found
 
 
-def run_tasks(names: list[str], model_path: str, model_name: str, digest: str, instructions: dict[str, str],
-              located: dict[str, Located], cache: Path, batch_size: int, dtype: str) -> list[dict]:
+def prompts_by_task(tasks: dict[str, dict], prompts: dict[str, str]) -> dict[str, str]:
+    """The prompt of each mteb task that the model was trained for, under the task's own name or one that it covers.
+
+    Args:
+        tasks (`dict[str, dict]`): The recipe's tasks, with `instruction` and perhaps `mteb_tasks`.
+        prompts (`dict[str, str]`): Prompt of each of the recipe's tasks.
+    """
+    covered = {name: prompts[task] for task, t in tasks.items() for name in t.get("mteb_tasks", [])}
+    return covered | prompts
+
+
+def run_tasks(names: list[str], model_path: str, digest: str, prompts: dict[str, str], located: dict[str, Located],
+              cache: Path, batch_size: int, dtype: str) -> list[dict]:
     """Main scores of the tasks.
 
     Args:
         names (`list[str]`): mteb task names.
         model_path (`str`): A SentenceTransformer folder.
-        model_name, digest (`str`): Name the model in mteb's cache; without them a second local model would be given
-            the first one's scores.
-        instructions (`dict[str, str]`): Instruction by task name; mteb's own where there is none.
+        digest (`str`): Of its content.
+        prompts (`dict[str, str]`): Prompt by mteb task; the others get mteb's instruction in our format.
         located (`dict[str, Located]`): From `locate_tasks`.
         cache (`Path`): mteb's result cache; finished tasks are not run again.
+        batch_size (`int`): Texts per forward pass.
+        dtype (`str`): Type of the weights.
     """
     import mteb
     from mteb.models.instruct_wrapper import InstructSentenceTransformerModel
 
+    ready = set(prompts.values())
     model = InstructSentenceTransformerModel(
-        model_path, None, instruction_template=query_prompt("{instruction}"), apply_instruction_to_passages=False,
-        prompts_dict=instructions, model_kwargs={"dtype": dtype})
-    meta = mteb.models.ModelMeta.create_empty(overwrites={"name": model_name, "revision": digest})
-    model.mteb_model_meta = meta
+        model_path, None, apply_instruction_to_passages=False, prompts_dict=prompts, model_kwargs={"dtype": dtype},
+        instruction_template=lambda prompt, _: prompt if prompt in ready else query_prompt(prompt))
     rows = []
     for task in get_tasks(names):
         at = located[f"mteb {task.metadata.name}"]
         if Path(at.path).exists():
             dataset = {**task.metadata.dataset, "path": str(Path(at.path).resolve())}
             task.metadata = task.metadata.model_copy(update={"dataset": dataset})
+        # mteb files its results under name and revision: two local models would share one entry, so the revision
+        # stands for all that a score depends on.
+        made_from = json.dumps([digest, sorted(prompts.items()), at.digest, dtype])
+        model.mteb_model_meta = mteb.models.ModelMeta.create_empty(overwrites={
+            "name": "local/trained-model", "revision": hashlib.sha256(made_from.encode()).hexdigest()[:40]})
         result = mteb.evaluate(model, [task], cache=mteb.ResultCache(cache), encode_kwargs={"batch_size": batch_size},
                                overwrite_strategy="only-missing")
-        scored = result.task_results[0]
-        rows.append({"task": task.metadata.name, "metric": task.metadata.main_score, "value": scored.get_score(),
-                     "n": sum(len(s) for s in scored.scores.values())})
+        samples = task.metadata.n_samples or {}
+        score = round(float(result.task_results[0].get_score()), 6)  # as mteb keeps it: the same after a resumed run
+        rows.append({"task": task.metadata.name, "metric": task.metadata.main_score, "value": score,
+                     "n": sum(samples.get(split, 0) for split in task.eval_splits)})
     return rows

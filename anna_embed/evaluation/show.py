@@ -10,6 +10,8 @@ def as_text(table: list[dict]) -> str:
     Args:
         table (`list[dict]`): `model`, `task`, `metric`, `value` and `n`.
     """
+    if not table:
+        return "(no task has held-out rows)"
     tasks = list(dict.fromkeys((r["task"], r["metric"], r["n"]) for r in table))
     models = list(dict.fromkeys(r["model"] for r in table))
     value = {(r["model"], r["task"], r["metric"]): r["value"] for r in table}
@@ -29,5 +31,5 @@ Use it (any Python with sentence-transformers):
 
   from sentence_transformers import SentenceTransformer; model = SentenceTransformer("{model}")
   passages = ["Venus -- Venus is the second planet from the Sun.", "Mount Etna -- Mount Etna is a volcano in Sicily."]
-  print(model.similarity(model.encode_query("is venus closer to the sun than the earth"), model.encode_document(passages)))
+  print(model.similarity(model.encode_query("is venus closer to the sun than us"), model.encode_document(passages)))
 """

@@ -1,40 +1,34 @@
 """BM25, reciprocal rank fusion and the cross-encoder on a held-out retrieval task."""
 
+from collections.abc import Callable
+
 import numpy as np
 
-from anna_embed.evaluation.heldout import HeldOut
-from anna_embed.evaluation.metrics import ndcg_at_10
+from anna_embed.evaluation.heldout import HeldOut, retrieval_rows
+from anna_embed.evaluation.metrics import best
 
 
-def teacher_scores(task: HeldOut, bm25_scores, dense_scores: np.ndarray, rerank, rrf, depth: int, most: int) -> list[dict]:
-    """nDCG@10 of BM25, dense, RRF of both, and the cross-encoder over the RRF's best.
+def teacher_scores(task: HeldOut, bm25: Callable, dense_scores: np.ndarray, rerank: Callable, rrf: Callable,
+                   depth: int, few: int) -> list[dict]:
+    """nDCG@10 of BM25, of the RRF of BM25 and dense, and of the cross-encoder over the RRF's best.
 
-    BM25 is scored on all queries; then all four on the first `most` queries, on which the slow cross-encoder runs, so
-    that those rows can be compared.
+    BM25 is scored on all queries; the other two on the first `few`, as the cross-encoder is slow.
 
     Args:
         task (`HeldOut`): A retrieval task.
-        bm25_scores (`Callable`): A query to scores of all passages.
-        dense_scores (`np.ndarray`): (queries, passages) cosines.
+        bm25 (`Callable`): A query to scores of all passages.
+        dense_scores (`np.ndarray`): (few, passages) cosines.
         rerank (`Callable`): Pairs of query and passage to logits.
         rrf (`Callable`): Lists of scores and ids to fused scores.
         depth (`int`): Candidates that the cross-encoder orders.
-        most (`int`): Queries for it.
+        few (`int`): Queries for it.
     """
-    queries, relevant = list(task.queries.values()), task.relevant
-    lexical = np.stack([bm25_scores(q) for q in queries])
-    few = slice(0, most)
-    fused = np.stack([rrf([left, right], task.ids) for left, right in zip(lexical[few], dense_scores[few])])
-    order = {"BM25": _best(lexical[few]), "dense teacher": _best(dense_scores[few]), "RRF (BM25 + dense)": _best(fused)}
-    candidates = _best(fused, depth)
-    logits = rerank([(q, task.passages[p]) for q, row in zip(queries[few], candidates) for p in row])
-    resorted = np.argsort(-logits.reshape(candidates.shape), axis=1, kind="stable")
-    order["reranker"] = np.take_along_axis(candidates, resorted, 1)
-    name = f"{task.name} (first {len(fused)} queries)"
-    rows = [{"model": "BM25", "task": task.name, "value": ndcg_at_10(_best(lexical), relevant), "n": len(queries)}]
-    rows += [{"model": m, "task": name, "value": ndcg_at_10(o, relevant[few]), "n": len(fused)} for m, o in order.items()]
-    return [{**row, "metric": "ndcg_at_10"} for row in rows]
-
-
-def _best(scores, k=10):
-    return np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    queries = list(task.queries.values())
+    lexical = np.stack([bm25(query) for query in queries[:few]])
+    fused = np.stack([rrf([left, right], task.ids) for left, right in zip(lexical, dense_scores, strict=True)])
+    candidates = best(fused, depth)
+    logits = rerank([(query, task.passages[p]) for query, row in zip(queries, candidates) for p in row])
+    reordered = np.take_along_axis(candidates, best(logits.reshape(candidates.shape), depth), 1)
+    rows = {"BM25": np.concatenate([best(bm25(query)[None]) for query in queries]), "RRF (BM25 + dense)": best(fused),
+            "reranker": reordered[:, :10]}
+    return [{"model": model, **row} for model, ranked in rows.items() for row in retrieval_rows(task, ranked, few)]

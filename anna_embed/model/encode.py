@@ -5,11 +5,18 @@ from pathlib import Path
 import numpy as np
 
 from anna_embed.model.layout import portable_tokenizer, write_layout
+from anna_embed.parsing import RecipeError
 from anna_embed.tokens import load_tokenizer
 
 
 def load_encoder(path: str, max_length: int, batch_size: int, dtype: str):
     """The stock library's `encode` with a progress bar; equal texts are encoded once.
+
+    Args:
+        path (`str`): A SentenceTransformer's folder.
+        max_length (`int`): Tokens of a text; a prompt has its own beside them, up to the model's limit.
+        batch_size (`int`): Texts per forward pass.
+        dtype (`str`): Type of the weights.
 
     Returns:
         `Callable`: from `(list[str], prompt)` to float32 vectors of length one, (texts, dim).
@@ -17,25 +24,32 @@ def load_encoder(path: str, max_length: int, batch_size: int, dtype: str):
     from sentence_transformers import SentenceTransformer
 
     model = SentenceTransformer(path, model_kwargs={"dtype": dtype})
-    model.max_seq_length = min(max_length, model.max_seq_length)
+    most = model.max_seq_length or max_length
 
     def encode(texts: list[str], prompt: str) -> np.ndarray:
+        own = model.tokenizer(prompt, add_special_tokens=False)["input_ids"]
+        model.max_seq_length = min(most, max_length + len(own))
         distinct = list(dict.fromkeys(texts))
-        vectors = model.encode(distinct, prompt=prompt or None, batch_size=batch_size, normalize_embeddings=True,
+        # An empty prompt is passed on as such: None would put the model's own default prompt in front.
+        vectors = model.encode(distinct, prompt=prompt, batch_size=batch_size, normalize_embeddings=True,
                                show_progress_bar=len(distinct) > batch_size)
+        if not np.isfinite(vectors).all():
+            raise RecipeError(f"model: '{path}' gives vectors that are not finite; check its weights, or use dtype: "
+                              "float32.")
         place = {text: n for n, text in enumerate(distinct)}
         return np.asarray(vectors, np.float32)[[place[text] for text in texts]]
 
     return encode
 
 
-def lay_out_untrained(base: str, folder: Path, max_length: int) -> None:
-    """Makes a SentenceTransformer of a bare decoder: what training starts from. The weights are links to the base's."""
+def lay_out_untrained(base: str, folder: Path) -> None:
+    """Makes a SentenceTransformer of a bare decoder, as training starts from. The weights are links to the base's."""
     from transformers import AutoConfig
 
+    config = AutoConfig.from_pretrained(base)
     for file in Path(base).iterdir():
         if file.suffix in (".safetensors", ".bin") or file.name in ("config.json", "model.safetensors.index.json"):
             (folder / file.name).symlink_to(file.resolve())
-    load_tokenizer(base, max_length).save_pretrained(folder)
+    load_tokenizer(base, config.max_position_embeddings).save_pretrained(folder)
     portable_tokenizer(folder)
-    write_layout(folder, AutoConfig.from_pretrained(base).hidden_size, max_length, {})
+    write_layout(folder, config.hidden_size, config.max_position_embeddings, {})

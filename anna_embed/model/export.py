@@ -6,17 +6,21 @@ import numpy as np
 import torch
 
 from anna_embed.engine import embed
-from anna_embed.model.layout import portable_tokenizer, write_layout
+from anna_embed.model.layout import portable_config, portable_tokenizer, write_layout
 from anna_embed.parsing import RecipeError
-from anna_embed.prompts import query_prompt
 from anna_embed.tokens import tokenize
 
-FLOAT32_TOLERANCE = 1e-4  # of a coordinate of a unit vector, adapter against merged; float32 rounding gives about 1e-6
+FLOAT32_TOLERANCE = 1e-4  # of a coordinate of a unit vector; float32 rounding gives about 1e-6
 BFLOAT16_COSINE = 0.99  # weights rounded to 8 bits of mantissa move a vector by about this much at most
+TOKEN_BUDGET = 4096
 
 
 def load_adapted(base: str, adapter: str):
-    """The base with the adapter on it, float32, as it was trained."""
+    """The base with the adapter on it, float32, whatever they were stored in.
+
+    Raises:
+        [`RecipeError`]: they do not fit together.
+    """
     from peft import PeftModel
     from transformers import AutoModel
 
@@ -24,22 +28,14 @@ def load_adapted(base: str, adapter: str):
     try:
         return PeftModel.from_pretrained(backbone, adapter).eval()
     except (RuntimeError, ValueError) as error:
-        raise RecipeError(f"adapter: '{adapter}' does not fit the base '{base}' ({str(error).splitlines()[0]}); name the "
-                          "base that it was trained on.") from None
+        raise RecipeError(f"adapter: '{adapter}' does not fit the base '{base}' ({str(error).splitlines()[0]}); name "
+                          "the base that it was trained on.") from None
 
 
-def prompts_of(tasks: dict[str, dict]) -> dict[str, str]:
-    """Prompts by name: `query` (of the first retrieval task), `document`, and one per task.
-
-    A task whose documents carry no instruction is named `<task>-query`, which is what mteb looks for; a bare task name
-    would apply to its documents too.
-    """
-    from anna_embed.kinds import KINDS
-
-    scored = [t for t in tasks.values() if KINDS[t["kind"]].scored] or list(tasks.values())
-    named = {f"{name}-query" if KINDS[t["kind"]].scored else name: query_prompt(t["instruction"])
-             for name, t in tasks.items()}
-    return {"query": query_prompt(scored[0]["instruction"]), "document": "", **named}
+def vectors_of(model, tokenizer, texts: list[str], max_seq_length: int) -> torch.Tensor:
+    """What training computes: ids by our tokenizer, packed rows, unit vectors of shape (texts, dim)."""
+    with torch.no_grad():
+        return embed(model, tokenize(tokenizer, texts, max_seq_length), TOKEN_BUDGET)
 
 
 def write_model(model, tokenizer, folder: Path, dtype: str, max_seq_length: int, prompts: dict[str, str]):
@@ -50,16 +46,16 @@ def write_model(model, tokenizer, folder: Path, dtype: str, max_seq_length: int,
     """
     merged = model.merge_and_unload()
     state = {k: v.to(getattr(torch, dtype)).contiguous() for k, v in merged.state_dict().items()}
-    merged.config.dtype = getattr(torch, dtype)
     merged.save_pretrained(folder, state_dict=state)
-    tokenizer.model_max_length = max_seq_length
     tokenizer.save_pretrained(folder)
+    portable_config(folder, dtype)
     portable_tokenizer(folder)
     write_layout(folder, merged.config.hidden_size, max_seq_length, prompts)
     return merged
 
 
-def check(vectors: torch.Tensor, merged, tokenizer, folder: Path, texts: list[str], max_seq_length: int) -> dict:
+def check(vectors: torch.Tensor, merged, tokenizer, folder: Path, texts: list[str], max_seq_length: int,
+          dtype: str) -> dict:
     """Compares the exported folder, loaded by the stock library, with the trainer.
 
     Args:
@@ -69,6 +65,7 @@ def check(vectors: torch.Tensor, merged, tokenizer, folder: Path, texts: list[st
         folder (`Path`): The exported model.
         texts (`list[str]`): Prompted texts, some longer than the limit.
         max_seq_length (`int`): The limit.
+        dtype (`str`): What the weights were rounded to.
 
     Returns:
         `dict`: the largest differences, for the card.
@@ -80,26 +77,30 @@ def check(vectors: torch.Tensor, merged, tokenizer, folder: Path, texts: list[st
 
     ours = tokenize(tokenizer, texts, max_seq_length)
     stock = SentenceTransformer(str(folder), model_kwargs={"dtype": "float32"}, device="cpu")
-    encoded = stock.tokenizer(texts, truncation=True, max_length=stock.max_seq_length)["input_ids"]
-    if encoded != ours:
-        raise _refused("the exported tokenizer gives other token ids than training's")
-    if any(row[-1] != tokenizer.eos_token_id for row in encoded):
+    if stock.tokenizer(texts, truncation=True, max_length=stock.max_seq_length)["input_ids"] != ours:
+        raise _refused("the stock library makes other token ids of the texts than training")
+    if any(row[-1] != tokenizer.eos_token_id for row in ours):
         raise _refused("a text does not end with EOS")
-    with torch.no_grad():
-        difference = (embed(merged, ours, 4096) - vectors).abs().max().item()
-        written = {}
-        for side in ("left", "right"):
-            stock.tokenizer.padding_side = side
-            written[side] = stock.encode(texts, batch_size=8, normalize_embeddings=True)
-    sides = float(np.abs(written["left"] - written["right"]).max())
-    cosine = float((written["right"] * vectors.numpy()).sum(1).min())
-    if difference > FLOAT32_TOLERANCE:
-        raise _refused(f"merged and adapter differ by {difference:.1e}")
-    if cosine < BFLOAT16_COSINE or sides > FLOAT32_TOLERANCE:
-        raise _refused(f"the stock library's vectors have cosine {cosine:.4f} with the trainer's (padding: {sides:.1e})")
-    return {"texts compared": len(texts), "token ids equal": True, "merged against adapter, float32": difference,
-            "left against right padding": sides, "lowest cosine, exported weights against trainer": cosine}
+    if not torch.isfinite(vectors).all():
+        raise _refused("a vector is not finite; look at the weights of base and adapter")
+    by_side = {}
+    for side in ("left", "right"):
+        stock.tokenizer.padding_side = side
+        by_side[side] = stock.encode(texts, batch_size=8)
+    merging = (vectors_of(merged, tokenizer, texts, max_seq_length) - vectors).abs().max().item()
+    padding = float(np.abs(by_side["left"] - by_side["right"]).max())
+    rounding = float(np.abs(by_side["right"] - vectors.numpy()).max())
+    cosine = float((by_side["right"] * vectors.numpy()).sum(1).min())
+    for what, difference in (("merged from adapter", merging), ("left from right padding", padding)):
+        if not difference <= FLOAT32_TOLERANCE:
+            raise _refused(f"vectors differ by {difference:.1e} ({what})")
+    if not (rounding <= FLOAT32_TOLERANCE if dtype == "float32" else cosine >= BFLOAT16_COSINE):
+        raise _refused(f"the stock library's vectors have cosine {cosine:.4f} with the trainer's, and differ by "
+                       f"{rounding:.1e}")
+    return {"texts compared": len(texts), "token ids equal": True, "EOS on every text": True,
+            "merged against adapter, float32": merging, "left against right padding": padding,
+            f"stock library against trainer, {dtype} weights": rounding, "lowest cosine of these": cosine}
 
 
 def _refused(what):
-    return RecipeError(f"export: {what}; nothing was written. Use dtype: float32, or report this with the recipe.")
+    return RecipeError(f"export: {what}; nothing was written. Try dtype: float32, or report this with the recipe.")

@@ -7,6 +7,7 @@ from pathlib import Path
 MODULES = [("0", "", "sentence_transformers.models.Transformer"),
            ("1", "1_Pooling", "sentence_transformers.models.Pooling"),
            ("2", "2_Normalize", "sentence_transformers.models.Normalize")]
+TOKENIZER_KEYS = ("bos_token", "eos_token", "unk_token", "pad_token", "model_max_length", "padding_side")
 POOLING_MODES = ("cls_token", "mean_tokens", "max_tokens", "mean_sqrt_len_tokens", "weightedmean_tokens", "lasttoken")
 
 
@@ -35,11 +36,34 @@ def write_layout(folder: Path, dimension: int, max_seq_length: int, prompts: dic
 
 
 def portable_tokenizer(folder: Path) -> None:
-    """Names a tokenizer class that transformers 4 and 5 both have; the tokenizer itself is all in tokenizer.json."""
+    """Names a tokenizer class that transformers 4 and 5 both have; the tokenizer itself is all in tokenizer.json.
+
+    What else a `tokenizer_config.json` holds would undo it: some classes rebuild the post-processor from
+    `add_bos_token` and lose EOS, 4.x stops at the list of `extra_special_tokens` that 5.x writes, and
+    sentence-transformers 6.2 wraps every text in a `chat_template`.
+    """
     path = folder / "tokenizer_config.json"
-    config = json.loads(path.read_text(encoding="utf-8"))
-    # add_*_token would make some classes rebuild the post-processor on loading, and lose EOS
-    config = {k: v for k, v in config.items() if k not in ("add_bos_token", "add_eos_token", "chat_template", "backend")}
-    config |= {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
+    config = {k: v for k, v in json.loads(path.read_text(encoding="utf-8")).items() if k in TOKENIZER_KEYS}
+    # 4.x would return token_type_ids too, which decoders do not take
+    config |= {"tokenizer_class": "PreTrainedTokenizerFast", "model_input_names": ["input_ids", "attention_mask"],
+               "clean_up_tokenization_spaces": False}
     path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     (folder / "chat_template.jinja").unlink(missing_ok=True)
+
+
+def portable_config(folder: Path, dtype: str) -> None:
+    """Adds the rotary settings as transformers 4 reads them; without, it takes its default and says nothing.
+
+    `dtype` is that of the weights in the folder; saving wrote down the type of the model in memory.
+    """
+    path = folder / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8")) | {"dtype": dtype}
+    rope = config.get("rope_parameters") or {}
+    if "full_attention" in rope:  # Gemma 3: one setting per type of layer
+        config["rope_local_base_freq"] = rope.get("sliding_attention", rope["full_attention"])["rope_theta"]
+        rope = rope["full_attention"]
+    if "rope_theta" in rope:
+        scaling = {k: v for k, v in rope.items() if k != "rope_theta"}
+        config |= {"rope_theta": rope["rope_theta"],
+                   "rope_scaling": None if scaling.get("rope_type", "default") == "default" else scaling}
+    path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -28,8 +28,8 @@ class BM25:
         self.index = bm25s.BM25(method="atire", k1=k1, b=b)
         tokens = self._tokens(texts)
         if not any(tokens):
-            raise RecipeError(f"pairs: none of the {len(texts)} passages, for example {texts[0][:80]!r}, holds a word that "
-                              "BM25 could index (English stop words and single letters are not); check the corpus.")
+            raise RecipeError(f"pairs: none of the {len(texts)} passages, for example {texts[0][:80]!r}, holds a word "
+                              "that BM25 could index (stop words and single letters are not); check the corpus.")
         self.index.index(tokens, show_progress=False)
 
     def _tokens(self, texts):

@@ -42,8 +42,8 @@ class Teacher:
         for query in queries:
             lost = [i for i in query["positive_ids"] if i not in place]
             if lost:
-                raise RecipeError(f"pairs: the positive {lost[0]} of query '{query['query'][:80]}' is the id of no passage "
-                                  "in the corpus; mend the pairs, or make them with recipes.convert.")
+                raise RecipeError(f"pairs: the positive {lost[0]} of query '{query['query'][:80]}' is the id of no "
+                                  "passage in the corpus; mend the pairs, or make them with recipes.convert.")
         vectors = dense.encode(self.dense_model, texts, c.dense_query_prompt, c.batch_size, progress=False)
         lexical, (semantic, _) = self.bm25.top_k(texts, c.depth), dense.top_k(vectors, self.vectors, c.depth)
         unions = [sorted({*map(int, lexical[n]), *map(int, semantic[n]), *(place[i] for i in q["positive_ids"])},
@@ -51,7 +51,7 @@ class Teacher:
         pairs = [(text, self.texts[p]) for text, union in zip(texts, unions) for p in union]
         logits = iter(np.split(reranker.score(self.cross_encoder, pairs, c.batch_size),
                                np.cumsum([len(u) for u in unions])[:-1]))
-        return [self._row(query, union, vectors[n], next(logits)) for n, (query, union) in enumerate(zip(queries, unions))]
+        return [self._row(*of_query, next(logits)) for of_query in zip(queries, unions, vectors)]
 
     def _row(self, query, union, vector, logits):
         ids = [self.ids[p] for p in union]
@@ -60,13 +60,14 @@ class Teacher:
         for name, values in scores.items():
             if not np.isfinite(values).all():
                 bad = int(np.flatnonzero(~np.isfinite(values))[0])
-                raise RecipeError(f"score: the {name} score of query '{query['query'][:80]}' and passage {ids[bad]} is "
-                                  f"{values[bad]}; check that model's weights, or use dtype: float32.")
+                raise RecipeError(f"score: the {name} score of query '{query['query'][:80]}' and passage {ids[bad]} "
+                                  f"is {values[bad]}; check that model's weights, or use dtype: float32.")
         scores["rrf"] = rrf(list(scores.values()), ids, self.config.rrf_k)
         order = np.lexsort((np.asarray(ids), -scores["rrf"]))  # best first, as people read it
         positives = set(query["positive_ids"])
         return {"query_id": query["query_id"], "query": query["query"], "candidate_ids": [ids[i] for i in order],
-                "candidates": [self.texts[union[i]] for i in order], "is_positive": [ids[i] in positives for i in order],
+                "candidates": [self.texts[union[i]] for i in order],
+                "is_positive": [ids[i] in positives for i in order],
                 **{name: [float(values[i]) for i in order] for name, values in scores.items()}}
 
 

@@ -29,13 +29,13 @@ def encode(model, texts: list[str], prompt: str = "", batch_size: int = 64, prog
                            convert_to_numpy=True, show_progress_bar=progress).astype(np.float32)
     bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1)) if len(texts) else ()
     if len(bad):
-        raise RecipeError(f"dense_model: the vector of the text {texts[bad[0]][:80]!r} is not finite; check that model's "
-                          "weights, or use dtype: float32.")
+        raise RecipeError(f"dense_model: the vector of the text {texts[bad[0]][:80]!r} is not finite; check that "
+                          "model's weights, or use dtype: float32.")
     return vectors
 
 
 def encode_cached(folder: Path, digest: str, model, texts: list[str], prompt: str, batch_size: int) -> np.ndarray:
-    """`encode`, kept in `folder` under the model's digest and dtype, the prompt and the texts: nothing is embedded twice."""
+    """`encode`, kept in `folder` by the model's digest and dtype, the prompt and the texts: nothing is done twice."""
     name = hashlib.sha256("\0".join([digest, str(model.dtype), prompt, *texts]).encode()).hexdigest()[:32]
     path = folder / f"{name}.npy"
     if not path.is_file():

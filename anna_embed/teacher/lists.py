@@ -11,7 +11,7 @@ def training_lists(pairs: list[dict], ids: list[str], texts: list[str], queries:
                    config) -> list[dict]:
     """One list per pair.
 
-    The negatives are drawn from the dense retriever's best 20, so that they are what the reranker will see; the targets
+    The negatives are drawn from the dense retriever's best, so that they are what the reranker will see; the targets
     are the dense teacher's cosines sharpened, with a bonus for the labelled positive: where the label and the teacher
     agree the list is easy, where an unlabelled passage is as good the target says so.
 
@@ -20,7 +20,7 @@ def training_lists(pairs: list[dict], ids: list[str], texts: list[str], queries:
         ids, texts (`list[str]`): The corpus.
         queries (`np.ndarray`): (pairs, dim), the dense vectors of the pairs' queries.
         passages (`np.ndarray`): (corpus, dim).
-        config (`RerankerConfig`): list_size, target_temperature, gold_bonus, seed.
+        config (`RerankerConfig`): list_size, hard_from, target_temperature, gold_bonus, seed.
 
     Returns:
         `list[dict]`: `query`, `docs` and `labels` (logits of the target distribution).
@@ -29,12 +29,12 @@ def training_lists(pairs: list[dict], ids: list[str], texts: list[str], queries:
     positives = {}
     for pair in pairs:
         positives.setdefault(pair["query_id"], set()).add(place[pair["positive_id"]])
-    found, _ = dense.top_k(queries, passages, 20 + max(map(len, positives.values())))
+    found, _ = dense.top_k(queries, passages, config.hard_from + max(map(len, positives.values())))
     lists = []
     for n, pair in enumerate(pairs):
         draw = random.Random(f"{config.seed}:{pair['query_id']}:{pair['positive_id']}")
         own = place[pair["positive_id"]]
-        hard = [int(p) for p in found[n] if int(p) not in positives[pair["query_id"]]][:20]
+        hard = [int(p) for p in found[n] if int(p) not in positives[pair["query_id"]]][: config.hard_from]
         chosen = [own, *draw.sample(hard, min(config.list_size - 1, len(hard)))]
         logits = passages[chosen] @ queries[n] / config.target_temperature
         logits[0] += config.gold_bonus

@@ -45,7 +45,8 @@ def choose(scores: np.ndarray, is_positive: np.ndarray, ids: list[str], own: int
         ids (`list[str]`): The candidates' ids; they settle ties, so that the order of the candidates does not matter.
         own (`int`): Index of the row's own positive.
         rule (`Rule`): The rule.
-        name (`str`): Names the row; seeds the draw together with `rule.seed`, so that the order of rows does not matter.
+        name (`str`): Names the row; seeds the draw together with `rule.seed`, so that the order of rows does not
+            matter.
 
     Returns:
         `tuple[list[int], Counter]`: indices of the negatives, hardest first (perhaps fewer than asked: never filled
@@ -80,11 +81,11 @@ def mine(pair: dict, scored: dict, rule: Rule) -> tuple[dict, Counter]:
     for name in TEACHERS:
         bad = np.flatnonzero(~np.isfinite(np.asarray(scored[name], np.float64)))
         if len(bad):
-            raise RecipeError(f"scores: the {name} score of query '{scored['query'][:80]}' and passage {ids[bad[0]]} is "
-                              f"{scored[name][bad[0]]}; delete that artifact and run the score stage again.")
+            raise RecipeError(f"scores: the {name} score of query '{scored['query'][:80]}' and passage {ids[bad[0]]} "
+                              f"is {scored[name][bad[0]]}; delete that artifact and run the score stage again.")
     if pair["positive_id"] not in ids:
-        raise RecipeError(f"scores: query '{pair['query'][:80]}' has no score for its positive {pair['positive_id']}; they "
-                          "were made from other pairs: run the score stage again.")
+        raise RecipeError(f"scores: query '{pair['query'][:80]}' has no score for its positive {pair['positive_id']}; "
+                          "they were made from other pairs: run the score stage again.")
     is_positive, own = np.asarray(scored["is_positive"]), ids.index(pair["positive_id"])
     source = np.asarray(scored[rule.score_source], np.float64)
     chosen, counts = choose(source, is_positive, ids, own, rule, f"{pair['query_id']}:{pair['positive_id']}")

@@ -119,8 +119,8 @@ def _queries(rows, task, tokenizer, config, seed):
 def _allowed(rows, own, column, size, in_batch):
     """What each query is compared with: its own group, and in-batch every passage that is not known to be right.
 
-    Left out in-batch: the query's own text, its sibling positives, and the positives of the same query elsewhere in the
-    batch. The own group always stays.
+    Left out in-batch: the query's own text, its sibling positives, and the positives of the same query elsewhere in
+    the batch. The own group always stays.
     """
     allowed = torch.full((len(rows), size), in_batch)
     positives, by_id = defaultdict(set), {}

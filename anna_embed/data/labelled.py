@@ -1,0 +1,83 @@
+"""Texts with labels to pairs: classification, where the label's text is the positive, and clustering."""
+
+import random
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+
+from anna_embed.data.source import Source
+from anna_embed.data.texts import by_hash, clean
+
+NEGATIVES = 7  # as many as mined ones (bge-en-icl: up to 7 other labels)
+
+
+def classification(source: Source, rows: list[dict], seed: int, made) -> Iterator[tuple[str, str, list[str]]]:
+    """Text, its label, and other labels as negatives."""
+    found = labelled(source, rows, made.dropped, made.steps)
+    names = _several_names(source, found)
+    made.steps["labels"] = len(names)
+    for text, label in found.items():
+        others = [n for n in names if n != label]
+        yield text, label, random.Random(f"{seed}:{text}").sample(others, min(NEGATIVES, len(others)))
+
+
+def clustering(source: Source, rows: list[dict], seed: int, made) -> Iterator[tuple[str, str, list[str], str]]:
+    """Text, another text of its category, texts of other categories as negatives, and the category's name.
+
+    Which ones depends on texts and seed only: within a category every text is once the positive of the text before it
+    in the order of their hashes.
+    """
+    found = labelled(source, rows, made.dropped, made.steps)
+    names = _several_names(source, found)
+    made.steps["categories"] = len(names)
+    texts = defaultdict(list)
+    for text in by_hash(found, seed):
+        texts[found[text]].append(text)
+    for number, label in enumerate(names):
+        own = texts[label]
+        if len(own) == 1:
+            made.dropped["category with a single text"] += 1
+            continue
+        for text, positive in zip(own, own[1:] + own[:1]):
+            draw = random.Random(f"{seed}:{text}")
+            # a category other than the own one: those behind it move up by one
+            others = [names[k + (k >= number)] for k in (draw.randrange(len(names) - 1) for _ in range(NEGATIVES))]
+            yield text, positive, list(dict.fromkeys(draw.choice(texts[other]) for other in others)), label
+
+
+def labelled(source: Source, rows: list[dict], dropped: Counter, steps: Counter) -> dict[str, str]:
+    """Text to label, for the rows that have both; a text with two labels has none."""
+    found, labels = [], defaultdict(set)
+    for row in rows:
+        steps["rows"] += 1
+        text, label = clean(row["text"]), _label(source, row["label"])
+        if not text or not label:
+            dropped["empty text or label"] += 1
+            continue
+        found.append((text, label))
+        labels[text].add(label)
+    kept = {}
+    for text, label in found:
+        if len(labels[text]) > 1:
+            dropped["text with several labels"] += 1
+        elif text in kept:
+            dropped["repeated row"] += 1
+        else:
+            kept[text] = label
+    return kept
+
+
+def _label(source, value):
+    name = clean(source.labels.get(value, value))
+    if source.label_pattern:
+        match = re.search(source.label_pattern, name)
+        name = match.group().strip() if match else ""
+    return name
+
+
+def _several_names(source, found):
+    names = sorted(set(found.values()))
+    if len(names) == 1:
+        raise source.error(f"columns: label: all rows have the label {names[0]!r}; a {source.kind} task needs two; "
+                           "name another column, or leave the task out.")
+    return names

@@ -1,0 +1,112 @@
+"""A dataset's rows under our column names: columns picked, joined and exploded, ids replaced by texts."""
+
+from typing import Any
+
+from datasets import ClassLabel, Dataset
+
+from anna_embed.artifacts import Located
+from anna_embed.data.load import load_rows
+from anna_embed.data.source import Source
+from anna_embed.data.texts import join
+from anna_embed.parsing import RecipeError
+
+
+def read_rows(source: Source, at: Located, split: str) -> list[dict[str, Any]]:
+    """One split of a source under our column names.
+
+    Raises:
+        [`RecipeError`]: a column is missing, or holds what its kind cannot use.
+    """
+    rows = load_rows(source.key, at, source.config, split, source.files_of(split))
+    may_be_lists = {"positive", "negatives"} | ({"text", "label"} if "text" in source.columns else set())
+    found = {}
+    for ours, theirs in source.columns.items():
+        values = picked(f"{source.key}: columns", at, rows, theirs)
+        _check_plain(f"{source.key}: columns: {ours}", theirs, values, ours in may_be_lists)
+        if ours == "label" and isinstance(theirs, str) and not source.labels:
+            values = _names(rows.features.get(theirs), values)
+        found[ours] = values
+    table = [dict(zip(found, values)) for values in zip(*found.values())]
+    return _explode(source, table) if "text" in found else table
+
+
+def picked(key: str, at: Located, rows: Dataset, theirs: str | list[str]) -> list[Any]:
+    """The values of a column, or of several joined."""
+    if isinstance(theirs, list):
+        return [join(values) for values in zip(*(picked(key, at, rows, name) for name in theirs))]
+    name, *inside = [theirs] if theirs in rows.column_names else theirs.split(".")
+    if name not in rows.column_names:
+        raise RecipeError(f"{key}: '{at.reference}' has no column '{name}'; name one that it has: "
+                          f"{', '.join(rows.column_names)}.")
+    values = rows[name][:]
+    for step in inside:
+        values = [_inside(f"{key}: {theirs}", value, step) for value in values]
+    return values
+
+
+def _inside(key, value, step):
+    if value is None:
+        return None
+    if isinstance(value, dict) and step in value:
+        return value[step]
+    if isinstance(value, list) and step.isdigit():
+        return value[int(step)] if int(step) < len(value) else None
+    if isinstance(value, list):
+        return [_inside(key, v, step) for v in value]
+    raise RecipeError(f"{key}: there is no '{step}' in {str(value)[:80]!r}; write a column, or the way into a nested "
+                      "one, for example answers.text or tags.0.")
+
+
+def _check_plain(key, theirs, values, may_be_lists):
+    for value in values:
+        for part in value if may_be_lists and isinstance(value, list) else [value]:
+            if isinstance(part, (list, dict)):
+                raise RecipeError(f"{key}: {theirs!r} holds {str(value)[:80]!r}, no plain value; name a part of it, "
+                                  "for example answers.text or tags.0.")
+
+
+def _names(feature, values):
+    if not isinstance(feature, ClassLabel):
+        return values
+    return [feature.names[v] if v is not None and 0 <= v < feature.num_classes else None for v in values]
+
+
+def _explode(source, table):
+    """A row whose text and label are lists becomes a row for each of their items."""
+    rows = []
+    for row in table:
+        text, label = row["text"], row["label"]
+        if not isinstance(text, list) and not isinstance(label, list):
+            rows.append(row)
+        elif isinstance(text, list) and isinstance(label, list) and len(text) == len(label):
+            rows += [{"text": t, "label": n} for t, n in zip(text, label)]
+        else:
+            raise source.error(f"columns: text and label hold {str(text)[:50]!r} and {str(label)[:50]!r}, neither "
+                               "single values nor two lists of one length; name one item, for example labels.0.")
+    return rows
+
+
+def lookup_table(key: str, at: Located, table: dict[str, Any]) -> dict[str, str]:
+    """`{id: text}` of a corpus or query table given as `{config, split, id, text}`."""
+    config, text = table.get("config"), table["text"]
+    rows = load_rows(key, at, config, table.get("split", config or "train"))
+    texts = picked(key, at, rows, text if isinstance(text, list) else [text])
+    return dict(zip(map(str, picked(key, at, rows, table["id"])), texts))
+
+
+def look_up(source: Source, at: Located, rows: list[dict], ours: str, texts: dict[str, str]) -> list[dict[str, Any]]:
+    """The rows with texts where they had ids; without those whose id is in no table, if the source says so.
+
+    Raises:
+        [`RecipeError`]: an id has no text, and the source does not say to drop such rows.
+    """
+    found = []
+    for row in rows:
+        name = str(row[f"{ours}_id"])
+        if name in texts:
+            found.append({**row, ours: texts[name]})
+        elif source.on_missing_id == "error":
+            theirs, table = source.columns[f"{ours}_id"], "corpus" if ours == "positive" else "queries"
+            raise source.error(f"columns: {theirs}: '{name}' in '{at.reference}' is the id of nothing in its {table} "
+                               "table; mend the data, or set on_missing_id: drop to leave such rows out.")
+    return found

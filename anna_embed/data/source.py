@@ -1,0 +1,143 @@
+"""What a source of training rows is: a dataset, how to read it, and what it is."""
+
+import re
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, get_type_hints
+
+from anna_embed.kinds import KINDS
+from anna_embed.parsing import RecipeError, check_type
+
+# Which of our column names each kind needs; their values in `Source.columns` are the dataset's own names.
+COLUMNS = {
+    "retrieval": ("query", "positive"), "reranking": ("query", "positive"), "nli": ("premise", "hypothesis", "label"),
+    "sts": ("sentence1", "sentence2", "score"), "classification": ("text", "label"), "clustering": ("text", "label"),
+}
+READY = ("query", "positive")  # rows that are pairs already serve every kind but the graded one
+OPTIONAL = ("negatives", "label", "relevance", "query_id", "positive_id")
+TABLE_KEYS = {"config", "split", "id", "text"}
+
+
+@dataclass(frozen=True)
+class Source:
+    """One task: a dataset, how to read it, and what it is.
+
+    Args:
+        name (`str`): The task's name; also the config of its rows in every artifact.
+        kind (`str`): Decides conversion, negatives, loss and prompts (`kinds.KINDS`).
+        path (`str`): A JSONL, CSV or parquet file, a dataset folder, or a Hub id.
+        columns (`dict`): Our column names (`COLUMNS`) to the dataset's. Several columns (a list) are joined by a
+            space; a dot goes into a nested value (`answers.text`, `tags.0`). A dataset with a corpus names
+            `positive_id` (and `query_id` with `queries`) instead of texts. Rows that are pairs already name `query`,
+            `positive` and perhaps `negatives` and `label`, whatever their kind. Lists of positives become a row each,
+            and so do lists of texts with a list of labels beside them. Rows whose `relevance` is not above 0 are no
+            positives.
+        instruction (`str`): What stands behind `Instruct: `; `literal` takes `literal_instruction`.
+        literal_instruction (`str`): The report's words where they slip and `instruction` mends them.
+        config, split, revision (`str`): Which rows of the dataset; `train[:100000]` reads the first of them.
+        files (`str` or `list[str]`): Patterns of data files in the dataset (`en/{split}*`), for repositories with a
+            loading script, which `datasets` no longer runs, or with far more files than needed.
+        corpus, queries (`dict`): `{config, split, id, text}` of the tables that ids refer to.
+        labels (`dict`): The dataset's label values to readable ones (NLI: entailment, neutral, contradiction).
+        label_pattern (`str`): The part of a label that counts, as a regular expression.
+        score_range (`list[float]`): Lowest and highest score of graded pairs.
+        test_path, test_split (`str`): Rows that are held out: written as the `test` split, never trained on.
+        limit, test_limit, corpus_limit (`int`): Queries, held-out passages or rows, corpus passages at most; which
+            ones depends on their text and the seed, not on their order.
+        on_missing_id (`str`): `error`, or `drop` the rows whose id is in no table.
+        licence (`str`): The data's own terms.
+        mteb_tasks (`list[str]`): MTEB tasks that the rows are in-domain for.
+        notes (`str`): Traps.
+    """
+
+    name: str
+    kind: str
+    path: str
+    columns: dict[str, str | list[str]]
+    instruction: str = ""
+    literal_instruction: str | None = None
+    config: str | None = None
+    split: str = "train"
+    revision: str | None = None
+    files: str | list[str] | None = None
+    corpus: dict[str, Any] | None = None
+    queries: dict[str, Any] | None = None
+    labels: dict[Any, str] = field(default_factory=dict)
+    label_pattern: str | None = None
+    score_range: list[float] = field(default_factory=lambda: [0.0, 5.0])
+    test_path: str | None = None
+    test_split: str | None = None
+    limit: int | None = None
+    test_limit: int | None = None
+    corpus_limit: int | None = None
+    on_missing_id: Literal["error", "drop"] = "error"
+    licence: str = "unknown"
+    mteb_tasks: list[str] = field(default_factory=list)
+    notes: str = ""
+
+    def __post_init__(self):
+        hints = get_type_hints(type(self))
+        for f in fields(self):
+            check_type(f"{self.key}: {f.name}", getattr(self, f.name), hints[f.name])
+        self._require(re.fullmatch(r"\w[\w .+-]*", self.name) and not self.name.endswith("-corpus"), "name", self.name,
+                      "it names a folder: write letters, digits, '-', '_' or '.', and no '-corpus' at the end")
+        self._require(self.kind in KINDS, "kind", self.kind, f"the kinds are {', '.join(KINDS)}")
+        known = {*COLUMNS[self.kind], *OPTIONAL, *(() if KINDS[self.kind].graded else READY)}
+        for ours in self.columns:
+            self._require(ours in known, "columns", ours, f"kind {self.kind} knows {', '.join(sorted(known))}")
+        for key, table in (("corpus", self.corpus), ("queries", self.queries)):
+            self._require(table is None or {"id", "text"} <= set(table) <= TABLE_KEYS, key, table,
+                          "write {config: ..., split: ..., id: <column>, text: <column>}")
+        for ours in self.needed:
+            self._require(ours in self.columns, "columns", self.columns,
+                          f"'{ours}' is missing: write {ours}: <the dataset's column>")
+        low_high = self.score_range
+        self._require(len(low_high) == 2 and low_high[0] < low_high[1], "score_range", low_high,
+                      "write [lowest, highest]")
+        for key in ("limit", "test_limit", "corpus_limit"):
+            value = getattr(self, key)
+            self._require(value is None or value >= 1, key, value, "write 1 or more, or leave the key out for no "
+                                                                   "limit")
+        self._require(self.test_path is not None or self.test_split != self.split, "test_split", self.test_split,
+                      "the same rows cannot be trained on and held out: name another split, or a test_path")
+        self._require(_compiles(self.label_pattern), "label_pattern", self.label_pattern,
+                      "write a regular expression, for example '^\\S+' for the first word")
+
+    def _require(self, good, key, value, remedy):
+        if not good:
+            raise self.error(f"{key}: {value!r} is not possible; {remedy}.")
+
+    @property
+    def key(self) -> str:
+        """What an error message about it begins with."""
+        return f"tasks: {self.name}"
+
+    def error(self, text: str) -> RecipeError:
+        return RecipeError(f"{self.key}: {text}")
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether its rows are pairs already."""
+        return "query" in self.columns or "query_id" in self.columns
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The columns that must be there; ids stand for texts where there is a table to look them up in."""
+        looked_up = {"positive": "positive_id" if self.corpus else "positive",
+                     "query": "query_id" if self.queries else "query"}
+        return tuple(looked_up.get(c, c) for c in (READY if self.is_ready else COLUMNS[self.kind]))
+
+    @property
+    def holds_out(self) -> bool:
+        return self.test_path is not None or self.test_split is not None
+
+    def files_of(self, split: str) -> list[str]:
+        """The patterns of a split's data files; empty if `datasets` is to find them itself."""
+        patterns = [self.files] if isinstance(self.files, str) else self.files or []
+        return [pattern.replace("{split}", split.partition("[")[0]) for pattern in patterns]
+
+
+def _compiles(pattern):
+    try:
+        return pattern is None or re.compile(pattern)
+    except re.error:
+        return False

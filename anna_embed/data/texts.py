@@ -1,0 +1,25 @@
+"""What a text is here: stripped, and named by its content."""
+
+import hashlib
+from collections.abc import Iterable
+from typing import Any
+
+
+def clean(value: Any) -> str:
+    """A text without white space around it; the empty string for what is no text."""
+    return value.strip() if isinstance(value, str) else "" if value is None else str(value).strip()
+
+
+def join(values: Iterable[Any]) -> str:
+    """Texts in one, parted by a space; an empty one leaves no space behind."""
+    return " ".join(text for text in map(clean, values) if text)
+
+
+def text_id(text: str) -> str:
+    """A name for a text that does not depend on its place in a file."""
+    return hashlib.sha1(text.encode()).hexdigest()[:16]
+
+
+def by_hash(names: Iterable[str], seed: int) -> list[str]:
+    """Names in an order that depends on themselves and the seed only: a shuffle that any file order gives."""
+    return sorted(names, key=lambda name: hashlib.sha1(f"{seed}:{name}".encode()).digest())

@@ -1,0 +1,31 @@
+"""Content digests: what an artifact is keyed by."""
+
+import hashlib
+from pathlib import Path
+
+DESCRIBING = ("manifest.json", "README.md")  # made from the content, so no part of it
+
+
+def digest(path: Path) -> str:
+    """SHA-256 over the names and contents of a folder's files (cards, manifests and hidden files left out)."""
+    if path.is_file():
+        return _sha256(path)
+    total = hashlib.sha256()
+    for file in sorted(path.rglob("*")):
+        name = file.relative_to(path).as_posix()
+        if file.is_file() and name not in DESCRIBING and not any(p.startswith(".") for p in name.split("/")):
+            total.update(f"{name}\0{_sha256(file)}\0".encode())
+    return total.hexdigest()
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def code_digest() -> str:
+    """SHA-256 of the package's own source: recorded with every artifact, never a key."""
+    total = hashlib.sha256()
+    for file in sorted(Path(__file__).parent.rglob("*.py")):
+        total.update(f"{file.relative_to(Path(__file__).parent)}\0".encode() + file.read_bytes())
+    return total.hexdigest()

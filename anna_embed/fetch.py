@@ -1,0 +1,44 @@
+"""Models and datasets from the Hub."""
+
+from anna_embed.parsing import RecipeError
+
+# Copies of the same weights in formats that nothing here reads; a repository may hold five of them.
+OTHER_FORMATS = ["*.h5", "*.msgpack", "*.ot", "*.onnx", "*.gguf", "*.tflite", "onnx/*", "openvino/*", "coreml/*",
+                 "original/*", "consolidated*"]
+
+
+def fetch(key: str, name: str, revision: str | None, repo_type: str, download: bool) -> tuple[str, str]:
+    """A repository's files at one commit.
+
+    Args:
+        key (`str`): The key of the recipe that names it, for the error message.
+        name (`str`), revision (`str`, *optional*): `org/name`, and a tag, branch or commit.
+        repo_type (`str`): `"model"` or `"dataset"`.
+        download (`bool`): Whether to fetch the files.
+
+    Returns:
+        `tuple[str, str]`: the local folder (the name, if nothing is fetched) and the commit.
+
+    Raises:
+        [`RecipeError`]: it cannot be read.
+    """
+    from huggingface_hub import HfApi, constants, snapshot_download
+    from huggingface_hub.errors import HFValidationError, OfflineModeIsEnabled
+    from huggingface_hub.utils import httpx
+
+    try:
+        if constants.HF_HUB_OFFLINE and download:  # what an earlier run has fetched; its folder is named by the commit
+            path = snapshot_download(name, repo_type=repo_type, revision=revision)
+            return path, path.rpartition("/")[2]
+        info = HfApi().repo_info(name, repo_type=repo_type, revision=revision)
+        if not download:
+            return name, info.sha
+        ignored = OTHER_FORMATS if repo_type == "model" else []
+        if any(file.rfilename.endswith(".safetensors") for file in info.siblings):
+            ignored = [*ignored, "pytorch_model*.bin"]
+        return snapshot_download(name, repo_type=repo_type, revision=info.sha, ignore_patterns=ignored), info.sha
+    except (httpx.HTTPError, OfflineModeIsEnabled, HFValidationError, OSError) as error:
+        reason = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
+        at = f"{name}@{revision}" if revision else name
+        raise RecipeError(f"{key}: the {repo_type} '{at}' is neither a folder here nor readable from the Hub "
+                          f"({reason}); check the name, log in with `hf auth login`, or give --mirror.") from None

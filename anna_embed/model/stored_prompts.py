@@ -1,0 +1,65 @@
+"""The prompts that are stored in an exported model, with or without few-shot examples."""
+
+import random
+
+from anna_embed.kinds import KINDS
+from anna_embed.prompts import as_example, fitted_prompt, query_prompt
+from anna_embed.schema import TRIPLETS
+from anna_embed.tables import read_split
+
+
+def prompt_names(tasks: dict[str, dict]) -> dict[str, str]:
+    """The name of each task's prompt.
+
+    A task whose documents carry no instruction is named `<task>-query`, which is what mteb looks for: a bare task name
+    would apply to its documents too.
+    """
+    return {task: f"{task}-query" if KINDS[t["kind"]].scored else task for task, t in tasks.items()}
+
+
+def prompts_of(tasks: dict[str, dict], examples: dict[str, str]) -> dict[str, str]:
+    """Prompts by name: `query` (that of the first retrieval task), `document`, and one per task.
+
+    Args:
+        tasks (`dict[str, dict]`): Kind and instruction of each task.
+        examples (`dict[str, str]`): The whole prompt of tasks that are shown examples.
+    """
+    prompts = {task: examples.get(task, query_prompt(t["instruction"])) for task, t in tasks.items()}
+    first = next((task for task, t in tasks.items() if KINDS[t["kind"]].scored), next(iter(tasks)))
+    named = {name: prompts[task] for task, name in prompt_names(tasks).items()}
+    return {"query": prompts[first], "document": "", **named}
+
+
+def few_shot_prompts(triplets: str, tasks: dict[str, dict], tokenizer, number: int, each: int, room: int,
+                     seed: int) -> dict[str, str]:
+    """For each task a prompt with `number` examples, drawn from its training rows by the rules of training.
+
+    No two examples share a query or a response's text; for rows that have a category or intent, that is the response,
+    and each is shown once before one is shown again.
+
+    Args:
+        triplets (`str`): The artifact.
+        tasks (`dict[str, dict]`): Kind and instruction of each task.
+        tokenizer: From `tokens.load_tokenizer`.
+        number, each, room (`int`): Examples; tokens of a side; tokens of all examples together.
+        seed (`int`): Draws them.
+    """
+    prompts = {}
+    for task, t in tasks.items():
+        rows = read_split("triplets", triplets, task, "train", TRIPLETS)
+        order = random.Random(f"{seed}:{task}").sample(range(len(rows)), len(rows))
+        chosen = _choose((as_example(rows[n]) for n in order), number)
+        prompts[task] = fitted_prompt(tokenizer, t["instruction"], chosen, each, room)
+    return prompts
+
+
+def _choose(candidates, number):
+    chosen, spare, seen = [], [], set()
+    for example in candidates:
+        if example is None or example[0] in seen:
+            continue
+        (spare if example[1] in seen else chosen).append(example)
+        seen |= set(example)
+        if len(chosen) == number:
+            break
+    return (chosen + spare)[:number]

@@ -1,0 +1,109 @@
+"""Held-out rows as small tasks: each kind is asked what it was trained for, with the prompts it was trained with."""
+
+import json
+
+import numpy as np
+import pytest
+
+from anna_embed.evaluation.heldout import HeldOut, read_held_out, score, score_all
+from anna_embed.evaluation.show import as_text, how_to_use
+from anna_embed.evaluation.teachers import teacher_scores
+from anna_embed.schema import CORPUS, PAIRS
+from anna_embed.tables import write_split
+from anna_embed.teacher.fusion import rrf
+
+
+def row(query, positive, negatives=(), label=None, label_score=None) -> dict:
+    return {"query_id": query, "query": query, "positive_id": positive, "positive": positive, "label": label,
+            "negatives": list(negatives), "label_score": label_score, "task": "task"}
+
+
+class Encoder:
+    """Words to vectors: those that share the first letter have the same; it keeps which prompts came with what."""
+
+    def __init__(self):
+        self.prompts = {}
+
+    def __call__(self, texts, prompt):
+        self.prompts.update(dict.fromkeys(texts, prompt))
+        return np.eye(26, dtype=np.float32)[[ord(text[0]) - ord("a") for text in texts]]
+
+
+RETRIEVAL = HeldOut("qa", "retrieval", "Find", [row("ant", "axe"), row("bee", "bat"), row("cat", "dog")],
+                    ["axe", "bat", "dog"], ["axe", "bat", "dog"])
+CASES = [
+    (RETRIEVAL, "ndcg_at_10", (1 + 1 + 0.5) / 3, 3, {"ant": "P", "axe": ""}),
+    (HeldOut("sts", "sts", "Same", [row("ant", "axe", label_score=1.0), row("bee", "cat", label_score=0.2),
+                                    row("dog", "fox", label_score=0.1)], [], []),
+     "spearman", pytest.approx(0.866, abs=1e-3), 3, {"ant": "P", "axe": "P"}),
+    (HeldOut("nli", "nli", "Same", [row("ant", "axe", ["bat"]), row("bee", "cat", ["bat"]), row("dog", "dot")],
+             [], []), "triplet_accuracy", 0.5, 2, {"ant": "P", "axe": "P", "bat": "P"}),
+    (HeldOut("intent", "classification", "Intent", [row("ant", "anger"), row("bee", "boredom"), row("axe", "boredom")],
+             [], []), "accuracy", pytest.approx(2 / 3), 3, {"ant": "P", "anger": ""}),
+    (HeldOut("topic", "clustering", "Topic", [row("ant", "x", label="one"), row("axe", "x", label="one"),
+                                              row("bee", "x", label="two")], [], []),
+     "v_measure", 1.0, 3, {"ant": "P"}),
+]
+
+
+@pytest.mark.parametrize("task, metric, value, n, prompts", CASES, ids=lambda case: getattr(case, "name", None))
+def test_each_kind(task, metric, value, n, prompts):
+    """If this fails, documents are scored with an instruction that they never had in training, or without theirs."""
+    encode = Encoder()
+    assert score(task, encode, "P", 10) == [{"task": task.name, "metric": metric, "value": value, "n": n}]
+    assert {text: encode.prompts[text] for text in prompts} == prompts
+
+
+def test_the_slow_teachers_are_compared_on_the_same_queries():
+    """If this fails, the table sets a reranker's 2 queries beside another model's 3."""
+    rows = score(RETRIEVAL, Encoder(), "P", 2)
+    assert [(r["task"], r["n"], r["value"]) for r in rows] == [("qa", 3, 2.5 / 3), ("qa (first 2 queries)", 2, 1.0)]
+    bm25 = {"ant": [0, 1, 2], "bee": [3, 2, 1], "cat": [0, 0, 1]}
+    asked = []
+
+    def rerank(pairs):
+        asked.extend(pairs)
+        return np.asarray([float(query[0] == passage[0]) for query, passage in pairs])
+
+    rows = teacher_scores(RETRIEVAL, lambda query: np.asarray(bm25[query], float), np.eye(3)[:2], rerank, rrf, 2, 2)
+    by_model = {(r["model"], r["task"]): (round(r["value"], 3), r["n"]) for r in rows}
+    assert by_model == {
+        ("BM25", "qa"): (round((0.5 + 1 / np.log2(3) + 1) / 3, 3), 3),
+        ("BM25", "qa (first 2 queries)"): (round((0.5 + 1 / np.log2(3)) / 2, 3), 2),
+        ("RRF (BM25 + dense)", "qa (first 2 queries)"): by_model["RRF (BM25 + dense)", "qa (first 2 queries)"],
+        ("reranker", "qa (first 2 queries)"): (1.0, 2)}
+    assert len(asked) == 4
+
+
+def test_scores_are_kept(tmp_path):
+    """If this fails, a kill during the third model costs the first two."""
+    def never():
+        raise AssertionError("loaded again")
+
+    first = score_all("trained model", Encoder, [RETRIEVAL], {"qa": "P"}, 10, tmp_path / ".scores")
+    assert score_all("trained model", never, [RETRIEVAL], {"qa": "P"}, 10, tmp_path / ".scores") == first
+    assert json.loads((tmp_path / ".scores" / "trained-model.json").read_text())[0]["model"] == "trained model"
+
+
+def test_read_from_pairs(tmp_path):
+    """If this fails, a query with two right passages counts as two, or the corpus of training is searched."""
+    write_split(tmp_path, "qa", "test", [row("q", "a"), row("q", "b")], PAIRS)
+    write_split(tmp_path, "qa-corpus", "test", [{"id": i, "text": i.upper()} for i in "cab"], CORPUS)
+    write_split(tmp_path, "other", "train", [row("q", "a")], PAIRS)
+    tasks = {"qa": {"kind": "retrieval", "instruction": "Find"}, "other": {"kind": "nli", "instruction": "Same"}}
+    (task,) = read_held_out(str(tmp_path), tasks, {"qa": {"train": 1, "test": 2}, "other": {"train": 1}})
+    assert (task.queries, task.relevant, task.passages) == ({"q": "q"}, [{1, 2}], ["C", "A", "B"])
+
+
+def test_table_sorts_by_score():
+    """If this fails, the table that ends every run is wrong, or a recipe without held-out rows ends in a traceback."""
+    same = {"task": "qa", "metric": "ndcg_at_10", "n": 3}
+    table = [{"model": m, "value": v, **same} for m, v in (("a", 0.1), ("bb", 1.0))]
+    assert as_text(table) == "\nqa: nDCG@10, n = 3\n  bb  1.000\n  a   0.100"
+    assert as_text([]) == "(no task has held-out rows)"
+
+
+def test_the_lines_to_load_the_model_are_python():
+    """If this fails, the three lines that the run prints at its end do not run."""
+    lines = [line.strip() for line in how_to_use("artifacts/model").splitlines() if line.startswith("  ")]
+    assert len(lines) == 3 and compile("\n".join(lines), "lines", "exec")

@@ -1,0 +1,125 @@
+"""The three scorers over one corpus: who proposes, who scores, and that every score stays with its passage."""
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from small import SENTENCES
+
+from anna_embed.parsing import RecipeError
+from anna_embed.schema import SCORES
+from anna_embed.teacher.bm25 import BM25
+from anna_embed.teacher.candidates import Teacher, group_queries
+from anna_embed.teacher.fusion import rrf
+from anna_embed.teacher.lists import training_lists
+
+IDS = [f"id{n:02d}" for n in range(len(SENTENCES))]
+CONFIG = SimpleNamespace(depth=3, dense_query_prompt="", batch_size=8, rrf_k=60)
+
+
+def vector(text):
+    """A vector of a text that nobody has to load a model for: its letters, centred."""
+    counts = np.array([text.lower().count(letter) for letter in "abcdefghijklmnopqrstuvwxyz"], np.float32)
+    counts -= counts.mean()
+    return counts / np.linalg.norm(counts)
+
+
+class Dense:
+    dtype = "float32"
+
+    def encode(self, texts, **kwargs):
+        return np.stack([vector(t) for t in texts])
+
+
+class CrossEncoder:
+    """The logit is a function of both texts; keeps what it was asked."""
+
+    def __init__(self, spoilt=()):
+        self.asked, self.spoilt = [], spoilt
+
+    def predict(self, pairs, **kwargs):
+        self.asked += pairs
+        return np.array([math.nan if p in self.spoilt else self.logit(q, p) for q, p in pairs])
+
+    @staticmethod
+    def logit(query, passage):
+        return len(set(query.split()) & set(passage.split())) - len(passage) / 100
+
+
+def teacher(spoilt=(), vectors=None):
+    passages = np.stack([vector(t) for t in SENTENCES]) if vectors is None else vectors
+    return Teacher(IDS, SENTENCES, BM25(SENTENCES), passages, Dense(), CrossEncoder(spoilt), CONFIG)
+
+
+ASKED = {"which birds keep their eggs warm": 4, "when does the ice in the harbour break": 0, "zzz": 20}
+QUERIES = [{"query_id": f"q{n}", "query": q, "positive_ids": [IDS[p]]} for n, (q, p) in enumerate(ASKED.items())]
+
+
+def test_every_score_stays_with_its_passage():
+    """A shuffled column would be learnt as if it were right."""
+    made, rows = teacher(), teacher().score(QUERIES)
+    for query, row in zip(QUERIES, rows):
+        assert set(row) == set(SCORES) and row["query_id"] == query["query_id"]
+        for n, (name, text) in enumerate(zip(row["candidate_ids"], row["candidates"])):
+            place = IDS.index(name)
+            assert text == SENTENCES[place] and row["is_positive"][n] == (name in query["positive_ids"])
+            assert row["bm25"][n] == pytest.approx(made.bm25.scores(query["query"])[place])
+            assert row["dense"][n] == pytest.approx(float(vector(query["query"]) @ vector(text)), abs=1e-6)
+            assert row["reranker"][n] == pytest.approx(CrossEncoder.logit(query["query"], text), abs=1e-6)
+        fused = rrf([row["bm25"], row["dense"], row["reranker"]], row["candidate_ids"])
+        assert row["rrf"] == pytest.approx(fused.tolist()) and row["rrf"] == sorted(row["rrf"], reverse=True)
+
+
+def test_the_union_is_scored_and_the_positive_is_in_it():
+    """BM25 and dense propose, nobody adds fillers; a positive that neither finds is there nevertheless."""
+    made = teacher()
+    for query, row in zip(QUERIES, made.score(QUERIES)):
+        similar = np.argsort([-float(vector(query["query"]) @ vector(t)) for t in SENTENCES], kind="stable")[:3]
+        lexical = made.bm25.top_k([query["query"]], 3)[0]
+        expected = {IDS[p] for p in (*similar, *lexical)} | set(query["positive_ids"])
+        assert set(row["candidate_ids"]) == expected and sum(row["is_positive"]) == 1
+    assert len(made.cross_encoder.asked) == sum(len(row["candidates"]) for row in made.score(QUERIES))
+
+
+def test_shards_do_not_matter():
+    """A run that was killed and went on, with other shards, has the same rows."""
+    assert teacher().score(QUERIES) == [row for query in QUERIES for row in teacher().score([query])]
+
+
+def test_scores_that_are_no_numbers():
+    """A half-broken checkpoint gives NaN for some texts only; the sentence names the pair."""
+    with pytest.raises(RecipeError, match="the reranker score of query 'zzz' and passage id20 is nan"):
+        teacher(spoilt={SENTENCES[20]}).score(QUERIES)
+
+
+def test_a_positive_that_is_in_no_corpus():
+    """Pairs and corpus of different artifacts."""
+    with pytest.raises(RecipeError, match="pairs: the positive lost of query 'why' is the id of no passage"):
+        teacher().score([{"query_id": "q", "query": "why", "positive_ids": ["lost"]}])
+
+
+def test_queries_with_all_their_positives():
+    """Mining must know every positive of a query, or it takes one for a negative."""
+    rows = [{"query_id": q, "query": q.upper(), "positive_id": p} for q, p in ("b2", "a1", "b1", "b2")]
+    assert group_queries(rows) == [{"query_id": "a", "query": "A", "positive_ids": ["1"]},
+                                   {"query_id": "b", "query": "B", "positive_ids": ["1", "2"]}]
+
+
+def test_lists_for_the_reranker():
+    """The positive stands first with its bonus, no other positive of the query is among the negatives."""
+    pairs = [{"query_id": q["query_id"], "query": q["query"], "positive_id": p}
+             for q in QUERIES for p in (q["positive_ids"][0], "id09")]
+    queries = np.stack([vector(p["query"]) for p in pairs])
+    passages = np.stack([vector(t) for t in SENTENCES])
+    config = SimpleNamespace(list_size=6, hard_from=10, target_temperature=0.5, gold_bonus=2.0, seed=1)
+    lists = training_lists(pairs, IDS, SENTENCES, queries, passages, config)
+    for pair, made, query in zip(pairs, lists, queries):
+        assert made["query"] == pair["query"] and made["docs"][0] == SENTENCES[IDS.index(pair["positive_id"])]
+        right = {p["positive_id"] for p in pairs if p["query_id"] == pair["query_id"]}
+        assert len(made["docs"]) == 6 == len(set(made["docs"]))
+        assert not {SENTENCES[IDS.index(i)] for i in right} & set(made["docs"][1:])
+        cosines = [float(query @ vector(text)) / 0.5 for text in made["docs"]]
+        assert made["labels"] == pytest.approx([cosines[0] + 2.0, *cosines[1:]], abs=1e-5)
+    backwards = training_lists(pairs[::-1], IDS, SENTENCES, queries[::-1], passages, config)
+    assert backwards[::-1] == lists  # the draw belongs to the row

@@ -1,0 +1,218 @@
+"""Hard negatives: the published rule, sentence-transformers where it coincides, and where it does not."""
+
+import math
+import random
+from collections import Counter
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sentence_transformers.util import mine_hard_negatives
+
+from anna_embed.parsing import RecipeError
+from anna_embed.schema import TEACHERS
+from anna_embed.teacher.mine import Rule, choose, keep_own_negatives, mine, threshold
+
+SCORES = st.lists(st.floats(-8, 8, width=16), min_size=3, max_size=20)
+
+
+def scored(scores, positives=("p0",), query="q"):
+    """A row of the scores artifact: positives p0, p1 ... first, then negatives n0, n1 ...; all teachers agree."""
+    ids = [*positives, *(f"n{n}" for n in range(len(scores) - len(positives)))]
+    return {"query_id": query, "query": query, "candidate_ids": ids, "candidates": [f"text of {i}" for i in ids],
+            "is_positive": [i in positives for i in ids], **{name: list(map(float, scores)) for name in TEACHERS}}
+
+
+def pair(positive="p0", query="q"):
+    return {"query_id": query, "query": query, "positive_id": positive, "positive": f"text of {positive}",
+            "negatives": [], "label": None, "label_score": None, "task": "t"}
+
+
+@given(st.floats(-20, 20))
+def test_threshold_is_sign_safe(score):
+    """With raw logits, 0.95 times a negative score lies above it: no false negative would be dropped."""
+    highest = threshold(score, 0.95)
+    assert highest <= score and highest == pytest.approx(score * 0.95 if score >= 0 else score * 1.05)
+    assert threshold(score, 1.0) == score
+
+
+@settings(max_examples=80)
+@given(SCORES, st.integers(1, 2), st.sampled_from(["min", "own"]), st.integers(0, 9), st.integers(1, 12),
+       st.integers(0, 5))
+def test_the_published_rule(scores, positives, threshold_from, wanted, top_k, seed):
+    """TopK-PercPos: not a positive, not above the threshold, among the top_k left, never filled up."""
+    rule = Rule(num_negatives=wanted, threshold_from=threshold_from, top_k=top_k, seed=seed)
+    row = scored(scores, [f"p{n}" for n in range(positives)])
+    made, counts = mine(pair(), row, rule)
+    limit = threshold(min(scores[:positives]) if threshold_from == "min" else scores[0], 0.95)
+    left = sorted((s for s in scores[positives:] if s <= limit), reverse=True)
+    pool = left[: max(top_k, wanted)] if len(left[:top_k]) < wanted else left[:top_k]
+    chosen = made["teacher_dense"][1:]
+    assert len(chosen) == len(set(made["negative_ids"])) == min(wanted, len(pool))  # ragged where too few are left
+    assert not set(made["negative_ids"]) & {"p0", "p1"} and chosen == sorted(chosen, reverse=True)
+    assert not Counter(chosen) - Counter(pool)
+    assert counts["dropped as likely false negatives"] == len(scores) - positives - len(left)
+    assert counts["rows with fewer negatives than asked"] == (len(chosen) < wanted)
+    assert made["negatives"] == [f"text of {i}" for i in made["negative_ids"]]
+    assert made["teacher_dense"][0] == scores[0] and len(made["teacher_rrf"]) == 1 + len(chosen)
+
+
+@settings(max_examples=40)
+@given(st.permutations(range(12)), st.lists(st.sampled_from([0.1, 0.2, 0.3]), min_size=12, max_size=12))
+def test_order_does_not_matter(order, scores):
+    """Candidates come from shards and processes; the same negatives are drawn, ties settled by their ids."""
+    straight = scored([1.0, *scores])
+    shuffled = {name: [value[0], *(value[1 + n] for n in order)] if isinstance(value, list) else value
+                for name, value in straight.items()}
+    assert mine(pair(), straight, Rule())[0] == mine(pair(), shuffled, Rule())[0]
+
+
+def test_the_draw_is_seeded_by_row():
+    """The same row draws the same negatives in any run and any order; another seed or query draws others."""
+    scores = [1.0, *np.linspace(0.1, 0.9, 40)]
+    state = random.getstate()
+    rows = {(q, s): mine(pair(query=q), scored(scores, query=q), Rule(seed=s))[0]["negative_ids"]
+            for q in ("q", "r") for s in (1, 2)}
+    assert random.getstate() == state  # the library's sampling uses and moves the global state
+    assert rows["q", 1] == mine(pair(), scored(scores), Rule(seed=1))[0]["negative_ids"]
+    assert len({tuple(ids) for ids in rows.values()}) == 4
+
+
+def test_draws_reach_all_of_top_k():
+    """Sampling from the top 50 is what the report does; always the hardest ones would be another method."""
+    scores, seen = [1.0, *np.linspace(0.9, 0.1, 60)], set()
+    for seed in range(60):
+        seen |= set(mine(pair(), scored(scores), Rule(seed=seed))[0]["negative_ids"])
+    assert seen == {f"n{n}" for n in range(50)}
+
+
+def test_min_and_own_positive():
+    """A candidate better than the query's weaker positive is doubtful for its stronger one as well."""
+    row = scored([0.9, 0.5, 0.8, 0.3], ["p0", "p1"])
+    assert mine(pair("p0"), row, Rule())[0]["negative_ids"] == ["n1"]
+    assert mine(pair("p0"), row, Rule(threshold_from="own"))[0]["negative_ids"] == ["n0", "n1"]
+    assert mine(pair("p0"), row, Rule())[0]["sibling_positive_ids"] == ["p1"]
+
+
+def test_which_scores_the_margin_goes_by():
+    """The source is a key of the recipe; the scores of all four stay beside the negatives."""
+    row = scored([0.9, 0.8, 0.89]) | {"reranker": [5.0, 4.9, 1.0]}
+    by_dense, by_reranker = (mine(pair(), row, Rule(score_source=s))[0] for s in ("dense", "reranker"))
+    assert (by_dense["negative_ids"], by_reranker["negative_ids"]) == (["n0"], ["n1"])
+    assert by_reranker["teacher_reranker"] == [5.0, 1.0] and by_reranker["teacher_dense"] == [0.9, 0.89]
+
+
+@pytest.mark.parametrize("name", TEACHERS)
+@pytest.mark.parametrize("score", [math.nan, math.inf])
+def test_scores_that_are_no_numbers(name, score):
+    """Every comparison with NaN is false: the row would lose its negatives, or the margin its meaning, in silence."""
+    row = scored([0.9, 0.5, 0.4])
+    row[name][1] = score
+    with pytest.raises(RecipeError, match=f"scores: the {name} score of query 'q' and passage n0 is {score}; .*again"):
+        mine(pair(), row, Rule())
+
+
+def test_scores_of_other_pairs():
+    """A pairs artifact made anew, with scores of the old one."""
+    with pytest.raises(RecipeError, match="query 'q' has no score for its positive p7; .*run the score stage again"):
+        mine(pair("p7"), scored([0.9, 0.5]), Rule())
+
+
+def test_own_negatives_are_kept_but_for_siblings():
+    """A dataset may call one text right in one row and wrong in another; it is not trained on as wrong."""
+    made = keep_own_negatives(pair() | {"negatives": ["x", "y", "x", "z"]}, ["id of y"], lambda text: f"id of {text}")
+    assert made["negatives"] == ["x", "z"] and made["negative_ids"] == ["id of x", "id of z"]
+    assert made["sibling_positive_ids"] == ["id of y"] and made["teacher_dense"] == []
+
+
+# ---- beside sentence-transformers -----------------------------------------------------------------------------------
+class Vectors:
+    """As much of a SentenceTransformer as `mine_hard_negatives` asks for: vectors that are given, not computed."""
+
+    device, prompts, model_card_data = "cpu", {}, SimpleNamespace(base_model="given")
+
+    def __init__(self, queries, passages):
+        self.queries, self.passages = queries, passages
+
+    def encode_query(self, texts, **kwargs):
+        return np.stack([self.queries[t] for t in texts])
+
+    def encode_document(self, texts, **kwargs):
+        return np.stack([self.passages[t] for t in texts])
+
+    def similarity(self, a, b):
+        return torch.as_tensor(a) @ torch.as_tensor(b).T
+
+    def similarity_pairwise(self, a, b):
+        return (torch.as_tensor(a) * torch.as_tensor(b)).sum(1)
+
+
+def world(seed, queries=6, passages=40, positives=1):
+    """Queries near their positives in eight dimensions; all scores of all passages, as the score stage would give."""
+    draw = np.random.default_rng(seed)
+    p = draw.normal(size=(passages, 8)).astype(np.float32)
+    q = p[:queries] + 0.9 * draw.normal(size=(queries, 8)).astype(np.float32)
+    q, p = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in (q, p))
+    right = {f"q{n}": [f"d{n + k * queries}" for k in range(positives)] for n in range(queries)}
+    model = Vectors({f"q{n}": v for n, v in enumerate(q)}, {f"d{n}": v for n, v in enumerate(p)})
+    ids = [f"d{n}" for n in range(passages)]
+    rows = {name: {"query_id": name, "query": name, "candidate_ids": ids, "candidates": ids,
+                   "is_positive": [i in right[name] for i in ids],
+                   **{t: (p @ q[int(name[1:])]).tolist() for t in TEACHERS}} for name in right}
+    return model, right, rows, ids
+
+
+def theirs(model, right, ids, wanted, **keys):
+    pairs = [(q, p) for q, positives in right.items() for p in positives]
+    rows = Dataset.from_dict({"query": [q for q, _ in pairs], "answer": [p for _, p in pairs]})
+    mined = mine_hard_negatives(rows, model, corpus=ids, relative_margin=0.05, num_negatives=wanted,
+                                range_max=len(ids), verbose=False, **keys)
+    found = {}
+    for row in mined:
+        found.setdefault((row["query"], row["answer"]), []).append(row["negative"])
+    return found
+
+
+def ours(right, rows, wanted, **keys):
+    rule = Rule(num_negatives=wanted, top_k=wanted, **keys)
+    return {(q, p): mine({**pair(p, q), "positive": p}, rows[q], rule)[0]["negatives"]
+            for q, positives in right.items() for p in positives}
+
+
+@pytest.mark.parametrize("positives", [1, 2])
+def test_equals_sentence_transformers(positives):
+    """The hardest n below the margin of the query's weakest positive, siblings left out: the same in all rows."""
+    for seed in range(4):
+        model, right, rows, ids = world(seed, positives=positives)
+        expected = theirs(model, right, ids, 5)
+        assert ours(right, rows, 5) == expected and len(expected) == 6 * positives
+
+
+def test_own_positive_is_not_what_they_do():
+    """`threshold_from: own` drops less for the stronger positive of two."""
+    model, right, rows, ids = world(0, positives=2)
+    assert ours(right, rows, 30, threshold_from="own") != theirs(model, right, ids, 30)
+
+
+def test_plain_product_drops_nothing_for_negative_scores():
+    """What NeMo does: with a positive of -1 the limit is -0.95, above the positive itself."""
+    scores = np.array([-1.0, -0.97, -1.02, -1.5])
+    chosen, _ = choose(scores, np.array([True, False, False, False]), list("abcd"), 0, Rule(), "row")
+    assert chosen == [3]
+    assert [n for n in (1, 2, 3) if scores[n] <= -1.0 * 0.95] == [1, 2, 3]
+
+
+def test_their_sampling_needs_a_global_seed():
+    """Two calls of theirs differ; a row of ours does not depend on what was drawn before it."""
+    model, right, rows, ids = world(1)
+    random.seed(0)
+    one, two = (theirs(model, right, ids, 3, sampling_strategy="random") for _ in range(2))
+    assert one != two
+    rule = Rule(num_negatives=3, top_k=20)
+    forward = [mine(pair(right[q][0], q), rows[q], rule)[0] for q in right]
+    backward = [mine(pair(right[q][0], q), rows[q], rule)[0] for q in reversed(right)]
+    assert forward == backward[::-1]

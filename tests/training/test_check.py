@@ -1,0 +1,104 @@
+"""What is refused before the first step, each in one sentence that says what to do."""
+
+import logging
+import math
+
+import pytest
+from small import SENTENCES, TASKS, triplet, triplet_rows
+from tiny import trainer
+
+from anna_embed.parsing import RecipeError
+
+
+@pytest.mark.parametrize("arguments, sentence", [
+    ({"gradient_accumulation_steps": 8}, "gradient_accumulation_steps: 8 is not possible; .*retrieval_batch_size"),
+    ({"per_device_train_batch_size": 4}, "per_device_train_batch_size: 4 .*retrieval_batch_size"),
+    ({"fp16": True}, "fp16: True .*bf16"),
+    ({"push_to_hub": True}, "push_to_hub: True .*recipes.publish"),
+])
+def test_settings_that_would_be_ignored(tiny_model, tmp_path, arguments, sentence):
+    """Each would change the result, or publish half a model, without a word."""
+    with pytest.raises(RecipeError, match=sentence):
+        trainer(tiny_model, tmp_path, arguments=arguments)
+
+
+@pytest.mark.parametrize("score", [math.nan, math.inf, -math.inf])
+def test_scores_that_are_no_numbers(tiny_model, tmp_path, score):
+    """One NaN among a million scores would turn every weight into NaN hours later."""
+    rows = triplet_rows()["questions"]
+    rows[9]["teacher_reranker"] = [1.0, score]
+    sentence = r"triplets: query '.*' of 'questions' .*teacher_reranker .*finite.* mine again"
+    with pytest.raises(RecipeError, match=sentence):
+        trainer(tiny_model, tmp_path, rows={"questions": rows})
+    trainer(tiny_model, tmp_path, rows={"questions": rows}, keys={"teacher": "dense"})  # not asked, so not in the way
+    trainer(tiny_model, tmp_path, rows={"questions": rows}, keys={"soft_label_weight": 0.0})
+
+
+def test_scores_that_are_missing(tiny_model, tmp_path):
+    """Own triplets without a teacher: the sentence names the key that trains without one."""
+    rows = [triplet("why", "because", ["never"])]
+    with pytest.raises(RecipeError, match="has 0 scores in teacher_reranker for 2 passages; .*soft_label_weight: 0"):
+        trainer(tiny_model, tmp_path, rows={"questions": rows})
+
+
+def test_graded_pairs_without_a_score(tiny_model, tmp_path):
+    """CoSENT would pass over them in silence."""
+    with pytest.raises(RecipeError, match="row 0 of 'graded' has the label_score None"):
+        trainer(tiny_model, tmp_path, rows={"graded": [triplet("a", "b")]})
+
+
+def test_a_task_without_rows(tiny_model, tmp_path):
+    """It would be a step without texts."""
+    with pytest.raises(RecipeError, match="the task 'graded' has no rows"):
+        trainer(tiny_model, tmp_path, rows={"graded": []})
+
+
+def test_an_instruction_longer_than_the_limit(tiny_model, tmp_path):
+    """Every text would be cut to nothing and all vectors would be the same."""
+    with pytest.raises(RecipeError, match="max_length: 16 leaves no room for a text after the instruction of 'quest"):
+        trainer(tiny_model, tmp_path, keys={"max_length": 16})
+
+
+def test_uniform_soft_labels_are_warned_about(tiny_model, tmp_path, caplog):
+    """RRF at temperature 1 teaches nothing, and no loss curve shows it."""
+    rrf = [3 / 61, 3 / 65, 3 / 66, 3 / 67]
+    rows = [triplet(SENTENCES[n], SENTENCES[n + 1], SENTENCES[n + 2: n + 5], scores=rrf) for n in range(8)]
+    with caplog.at_level(logging.WARNING):
+        made = trainer(tiny_model, tmp_path, rows={"questions": rows})
+    assert made.entropies["questions"] > 0.999
+    assert "The soft labels of 'questions' are almost uniform" in caplog.text and "teacher_temperature" in caplog.text
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        made = trainer(tiny_model, tmp_path, rows={"questions": rows}, keys={"teacher_temperature": 0.001})
+    assert made.entropies["questions"] < 0.6 and "uniform" not in caplog.text
+
+
+def test_entropy_is_over_all_rows_and_the_negatives_in_use(tiny_model, tmp_path, monkeypatch):
+    """Read in blocks, with ragged groups; rows without negatives have no soft labels."""
+    rows = triplet_rows()["questions"]
+    whole = trainer(tiny_model, tmp_path, rows={"questions": rows}).entropies["questions"]
+    monkeypatch.setattr("anna_embed.training.check.BLOCK", 3)
+    assert trainer(tiny_model, tmp_path, rows={"questions": rows}).entropies["questions"] == pytest.approx(whole)
+    kept = [s for s in (row["teacher_reranker"][:2] for row in rows) if len(s) == 2]
+    by_hand = [-sum(p * math.log(p) for p in (x, 1 - x)) / math.log(2)
+               for x in (1 / (1 + math.exp(b - a)) for a, b in kept)]
+    one = trainer(tiny_model, tmp_path, rows={"questions": rows}, keys={"num_negatives": 1}).entropies["questions"]
+    assert one == pytest.approx(sum(by_hand) / len(by_hand), rel=1e-4)
+    none = trainer(tiny_model, tmp_path, rows={"questions": rows}, keys={"num_negatives": 0})
+    assert math.isnan(none.entropies["questions"])
+    none.train()  # positives and in-batch negatives are enough
+    assert not any("target_entropy" in line for line in none.state.log_history)
+
+
+def test_a_loss_that_is_no_number_stops_training(tiny_model, tmp_path):
+    """The library would log the average of the losses before it, and go on."""
+    made = trainer(tiny_model, tmp_path, rows={"questions": triplet_rows()["questions"]})
+    made.model.get_input_embeddings().weight.data.fill_(math.nan)
+    with pytest.raises(RecipeError, match=r"learning_rate: 0.01 led to a loss of nan in step 1 \(task 'questions'\)"):
+        made.train()
+
+
+def test_every_kind_has_rows():
+    """The tests of the trainer would prove little if a kind were missing from the sample."""
+    assert {task["kind"] for task in TASKS.values()} == {"retrieval", "nli", "sts", "classification", "clustering"}
+    assert all(len(rows) > 8 for rows in triplet_rows().values())

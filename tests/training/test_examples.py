@@ -1,0 +1,114 @@
+"""Few-shot examples: they never give the answer away and never push the query out."""
+
+import random
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from small import SENTENCES, triplet
+
+from anna_embed.config import TrainConfig
+from anna_embed.prompts import query_prompt
+from anna_embed.training.batch import build
+from anna_embed.training.examples import draw, groups_of, prefix
+
+TASK = {"kind": "retrieval", "instruction": "Given a question, find the passage that answers it"}
+SLOW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+TEXTS = st.sampled_from("abcdefgh")
+
+
+@st.composite
+def rows(draw):
+    return [triplet(draw(TEXTS), draw(TEXTS), siblings=draw(st.lists(TEXTS, max_size=2)),
+                    label=draw(st.none() | st.sampled_from(["x", "y"])),
+                    label_score=draw(st.none() | st.sampled_from([0.0, 0.79, 0.8, 1.0])))
+            for _ in range(draw(st.integers(1, 12)))]
+
+
+@SLOW
+@given(rows(), st.integers(1, 5), st.integers(0, 6), st.integers(0, 999))
+def test_no_example_gives_the_answer_away(rows, size, most, seed):
+    """With the answer in its own prompt a query learns to copy, and at inference there is nothing to copy from."""
+    groups = groups_of(rows, size)
+    assert sorted(i for group in groups for i in group) == list(range(len(rows)))
+    for group in groups:
+        drawn = draw(rows, group, most, random.Random(seed))
+        assert len(drawn) <= most
+        for query, response in drawn:
+            for i in group:
+                assert query not in (rows[i]["query"], rows[i]["positive"])
+                origin = [r for r in rows if r["query"] == query and response == (r["label"] or r["positive"])
+                          and (r["label_score"] is None or r["label_score"] >= 0.8)
+                          and r["positive"] not in (rows[i]["query"], rows[i]["positive"])
+                          and r["positive_id"] not in rows[i]["sibling_positive_ids"]]
+                assert origin, (query, response, rows[i])
+
+
+def test_how_many():
+    """From none to `most`, each number as often as any other: the model must work with and without examples."""
+    rows = [triplet(f"q{n}", f"p{n}") for n in range(30)]
+    counts = [len(draw(rows, [0], 3, random.Random(seed))) for seed in range(400)]
+    assert all(70 < counts.count(n) < 130 for n in range(4))
+    assert draw(rows, [0], 0, random.Random(1)) == [] and draw(rows[:1], [0], 5, random.Random(3)) == []
+
+
+def test_clustering_shows_the_category():
+    """For clustering the category's name is the response, for graded pairs only similar ones are shown."""
+    rows = [triplet("q", "p"), triplet("text", "another text", label="astronomy")]
+    drawn = [draw(rows, [0], 1, random.Random(seed)) for seed in range(20)]
+    assert [("text", "astronomy")] in drawn and [("text", "another text")] not in drawn
+    low = [triplet("q", "p", label_score=1.0), triplet("r", "s", label_score=0.79)]
+    assert all(draw(low, [0], 5, random.Random(seed)) == [] for seed in range(20))
+
+
+def test_sides_are_cut(tokenizer):
+    """A long passage in an example is cut to its share, at a token's end, not dropped."""
+    long = " ".join(SENTENCES)
+    prompt = prefix(tokenizer, TASK["instruction"], [(long, long)], 5, 400)
+    assert prompt.endswith("\n\n" + query_prompt(TASK["instruction"]))
+    query, response = prompt.split("\n\n")[0].removeprefix(query_prompt(TASK["instruction"])).split("\nResponse: ")
+    assert query == response and long.startswith(query) and len(tokenizer(query)["input_ids"]) == 5 + 1  # and EOS
+
+
+@SLOW
+@given(st.lists(st.lists(st.sampled_from(" ".join(SENTENCES).split()), min_size=1, max_size=40).map(" ".join),
+                min_size=6, max_size=12),
+       st.integers(40, 64), st.integers(0, 160), st.integers(1, 40), st.integers(0, 99))
+def test_no_query_loses_its_end(tokenizer, texts, max_length, more, each, seed):
+    """Where examples, instruction and query exceed the limit, examples go; what is left is never cut a second time.
+
+    The second cut would take the end of the query, which no test of shapes shows: EOS still comes last.
+    """
+    rows = [triplet(texts[n], texts[n + 1], scores=[1.0]) for n in range(0, len(texts) - 1, 2)]
+    keys = {"max_examples": 5, "example_max_length": each, "example_group_size": 2, "max_length": max_length,
+            "prompt_max_length": max_length + more}
+    batch = build(rows, TASK, tokenizer, TrainConfig(artifacts="unused", **keys), str(seed))
+    plain = build(rows, TASK, tokenizer, TrainConfig(artifacts="unused", **keys | {"max_examples": 0}), str(seed))
+    for with_examples, without in zip(batch.query.tolist(), plain.query.tolist()):
+        assert len(batch.tokens[with_examples]) <= max_length + more
+        assert tokenizer.decode(batch.tokens[with_examples]).endswith(tokenizer.decode(plain.tokens[without]))
+
+
+def test_the_limit_to_the_token(tokenizer):
+    """With queries that use their whole share nothing is lost at any limit, and at some limit nothing is left over."""
+    rows = [triplet(" ".join(SENTENCES[n:]), f"because {n}", scores=[1.0]) for n in range(6)]
+    keys = {"max_examples": 2, "example_max_length": 6, "example_group_size": 6, "max_length": 64}
+    rows += [triplet(f"why {n}", f"so {n}", scores=[1.0]) for n in range(6)]
+    full = 0
+    for limit in range(64, 140):
+        batch = build(rows, TASK, tokenizer, TrainConfig(artifacts="unused", prompt_max_length=limit, **keys), "3")
+        plain = build(rows, TASK, tokenizer, TrainConfig(artifacts="unused", **keys | {"max_examples": 0}), "3")
+        for n in range(6):
+            tokens, alone = batch.tokens[batch.query[n]], plain.tokens[plain.query[n]]
+            assert len(alone) == 64 and tokenizer.decode(tokens).endswith(tokenizer.decode(alone))
+            full += len(tokens) == limit > 64
+    assert full
+
+
+def test_examples_fill_what_the_limit_leaves(tokenizer):
+    """The limit binds late: five short examples fit where they should."""
+    rows = [triplet(f"why {n}", f"because {n}", scores=[1.0]) for n in range(40)]
+    keys = {"max_examples": 5, "max_length": 64, "prompt_max_length": 500, "example_group_size": 4}
+    batch = build(rows, TASK, tokenizer, TrainConfig(artifacts="unused", **keys), "5")
+    shown = [tokenizer.decode(batch.tokens[n]).count("Response") for n in batch.query.tolist()]
+    assert max(shown) == 5 and min(shown) < 2
+    assert all(len(set(shown[g: g + 4])) == 1 for g in range(0, 40, 4))  # a group shares one prefix

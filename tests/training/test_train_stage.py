@@ -1,0 +1,161 @@
+"""The training stage as users run it: the script, two real processes, and what it says when something is wrong."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+from small import TASKS, save_tiny_model, triplet_rows
+
+from anna_embed.schema import TRIPLETS
+from anna_embed.tables import write_split
+
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[2]
+RECIPE = {
+    "dtype": "float32", "use_peft": True, "lora_task_type": "FEATURE_EXTRACTION",
+    "lora_target_modules": ["all-linear"], "lora_r": 4, "lora_alpha": 8, "lora_dropout": 0.1,
+    "retrieval_batch_size": 6, "other_batch_size": 4, "num_negatives": 3, "max_length": 128, "max_examples": 2,
+    "example_group_size": 3, "prompt_max_length": 320, "token_budget": 100, "num_train_epochs": 1,
+    "learning_rate": 1e-2, "warmup_steps": 2, "use_cpu": True, "logging_steps": 5, "save_steps": 5, "seed": 7,
+}
+TWO = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", "recipes/accelerate/cpu2.yaml", "-m"]
+ONE = [sys.executable, "-m"]
+
+
+def start(launcher, folder, **keys):
+    """Starts the stage on the recipe in a folder; keys are written into its YAML."""
+    recipe = {"artifacts": str(folder), "model_name_or_path": str(folder / "base"), **RECIPE, **keys}
+    file = folder / "train.yaml"
+    file.write_text(yaml.safe_dump(recipe), encoding="utf-8")
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
+    return subprocess.Popen([*launcher, "recipes.train", "--config", str(file)], cwd=ROOT, env=environment, text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def train(launcher, folder, **keys):
+    """Runs the stage to its end."""
+    process = start(launcher, folder, **keys)
+    out, err = process.communicate(timeout=600)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def world(folder, rows=None):
+    """A base model and triplets, as the stages before this one would have left them."""
+    save_tiny_model(folder / "base")
+    rows = triplet_rows() if rows is None else rows
+    for task, some in rows.items():
+        write_split(folder / "triplets", task, "train", some, TRIPLETS)
+    tasks = {name: TASKS[name] | {"licence": "cc0-1.0", "path": "none/none"} for name in rows}
+    (folder / "triplets" / "manifest.json").write_text(json.dumps({"stage": "mine", "tasks": tasks}), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = world(tmp_path_factory.mktemp("two"))
+    return folder, train(TWO, folder)
+
+
+def test_two_processes_train_an_adapter(trained):
+    """`--cpu --num_processes 2` silently runs one; the file for two processes must start two."""
+    folder, done = trained
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("train: 2 process(es)") == 1
+    manifest = json.loads((folder / "adapter" / "manifest.json").read_text())
+    assert manifest["training"]["processes"] == 2 and manifest["training"]["steps"] == 11
+    config = json.loads((folder / "adapter" / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == str(folder / "base") and config["task_type"] == "FEATURE_EXTRACTION"
+    weights = load_file(folder / "adapter" / "adapter_model.safetensors")
+    assert len(weights) == 2 * 7 * 2 and all(w.abs().max() > 0 for n, w in weights.items() if "lora_B" in n)
+    log = json.loads((folder / "adapter" / "training_log.json").read_text())
+    assert [line["step"] for line in log if "loss" in line] == [5, 10]
+    assert (folder / "adapter" / "README.md").is_file() and (folder / "adapter" / "tokenizer.json").is_file()
+    left = [p.name for p in folder.iterdir() if p.name not in ("base", "triplets", "adapter", "train.yaml")]
+    assert not left and not list((folder / "adapter").glob(".*")) and not list(folder.rglob("training_args.bin"))
+
+
+def test_a_second_run_does_nothing(trained):
+    """Whatever the number of processes: they decide how, not what."""
+    folder, _ = trained
+    before = (folder / "adapter" / "manifest.json").stat().st_mtime_ns
+    again = train(ONE, folder, token_budget=300)
+    assert again.returncode == 0 and f"train: {folder}/adapter is up to date" in again.stdout
+    assert (folder / "adapter" / "manifest.json").stat().st_mtime_ns == before
+
+
+def test_one_process_trains_the_same_adapter(trained, tmp_path):
+    """From the first random number to the last step nothing depends on the number of processes."""
+    assert train(ONE, world(tmp_path)).returncode == 0
+    one, two = (load_file(f / "adapter" / "adapter_model.safetensors") for f in (tmp_path, trained[0]))
+    assert one.keys() == two.keys()
+    for name in one:
+        assert (one[name] - two[name]).norm() / one[name].norm() < 1e-3, name
+
+
+def test_killed_and_run_again(trained, tmp_path):
+    """`kill -9` of both processes in the midst of training, the same command again: bit for bit the same adapter."""
+    folder = world(tmp_path)
+    process = start(TWO, folder, save_steps=2)
+    deadline = time.time() + 300
+    while not list(folder.rglob("checkpoint-*/complete")) and process.poll() is None and time.time() < deadline:
+        time.sleep(0.01)
+    for one in [*psutil.Process(process.pid).children(recursive=True), process]:  # the launcher's workers outlive it
+        one.kill()
+    process.communicate()
+    assert not (folder / "adapter").exists()
+    first = max(int(path.parent.name.split("-")[1]) for path in folder.rglob("checkpoint-*/complete"))
+    again = train(TWO, folder)
+    assert again.returncode == 0, again.stderr[-2000:]
+    one, two = (load_file(f / "adapter" / "adapter_model.safetensors") for f in (folder, trained[0]))
+    assert all(torch.equal(one[name], two[name]) for name in two) and 0 < first < 11
+
+
+def break_nothing(folder):
+    pass
+
+
+def without_eos(folder):
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        file = folder / "base" / name
+        if file.is_file():
+            known = json.loads(file.read_text())
+            known.pop("eos_token", None)
+            file.write_text(json.dumps(known))
+
+
+def without_triplets(folder):
+    for file in sorted((folder / "triplets").rglob("*"), reverse=True):
+        file.unlink() if file.is_file() else file.rmdir()
+    (folder / "triplets").rmdir()
+
+
+def with_nan(folder):
+    rows = triplet_rows()["questions"]
+    rows[5]["teacher_reranker"][0] = float("nan")
+    write_split(folder / "triplets", "questions", "train", rows, TRIPLETS)
+
+
+@pytest.mark.parametrize("spoil, keys, sentence", [
+    (break_nothing, {"gradient_accumulation_steps": 8}, "gradient_accumulation_steps: 8 is not possible"),
+    (without_eos, {}, "has no EOS token"),
+    (without_triplets, {}, "triplets: there is nothing at"),
+    (with_nan, {}, "teacher_reranker that is not a finite number"),
+])
+def test_bad_input_is_one_sentence(tmp_path, spoil, keys, sentence):
+    """Exit code 2, one sentence with the remedy, no traceback, nothing half-written."""
+    spoil(world(tmp_path))
+    done = train(ONE, tmp_path, **keys)
+    assert done.returncode == 2, done.stderr[-2000:]
+    said = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(said) == 1 and sentence in said[0] and "Traceback" not in done.stderr
+    assert not (tmp_path / "adapter").exists()
+    assert not [p for p in tmp_path.rglob("adapter.partial/*") if not p.name.startswith(".")]
