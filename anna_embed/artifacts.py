@@ -223,5 +223,5 @@ def go_offline() -> None:
     for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_HUB_DISABLE_TELEMETRY"):
         os.environ[name] = "1"
     huggingface_hub.constants.HF_HUB_OFFLINE = True
-    os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # nothing is downloaded; this also silences the loading of weights
+    os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # nothing is downloaded: only loading of weights would show
     huggingface_hub.utils.disable_progress_bars()
