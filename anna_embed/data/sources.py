@@ -163,9 +163,8 @@ REPORT = (
            notes="As MedrxivClusteringP2P; audit against mteb/medrxiv-clustering-s2s."),
     Source("RedditClustering", "clustering", "sentence-transformers/reddit-title-body",
            {"text": "title", "label": "subreddit"}, "Identify the topic or theme of Reddit posts based on the titles.",
-           split="train[:200000]", files="reddit_title_text_2010.jsonl.gz", licence="Reddit users' text, no explicit "
-                                                                                    "grant",
-           mteb_tasks=["RedditClustering", "RedditClustering.v2"],
+           split="train[:200000]", files="reddit_title_text_2010.jsonl.gz",
+           licence="Reddit users' text, no explicit grant", mteb_tasks=["RedditClustering", "RedditClustering.v2"],
            notes="mteb/reddit-clustering has a test split only. 127 M posts in a file a year: 2010 is read, because "
                  "MTEB's P2P test set was drawn from 2021."),
     Source("RedditClusteringS2S", "clustering", "sentence-transformers/reddit-title-body",
@@ -214,8 +213,8 @@ NLI = (
            notes="The report gives NLI no instruction: this is its instruction for STS. Label -1: no gold label; "
                  "dropped."),
     Source("MultiNLI", "nli", "nyu-mll/multi_nli", NLI_COLUMNS, SIMILAR, labels=NLI_LABELS,
-           licence="OANC; parts CC BY-SA 3.0, CC BY "
-                   "3.0", notes="Written with one hypothesis per label for each premise."),
+           licence="OANC; parts CC BY-SA 3.0, CC BY 3.0",
+           notes="Written with one hypothesis per label for each premise."),
 )
 
 MORE = (

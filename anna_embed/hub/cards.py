@@ -89,12 +89,15 @@ def _dataset_data(manifest) -> CardData:
                 "data_files": [{"split": split, "path": files[name][split]}
                                for split in sorted(files[name], key=lambda split: split != "train")]}
                for name in sorted(files, key=lambda name: name != first)]
+    # datasets caches a local folder by its name and this metadata alone: without the content in it, a folder that was
+    # made anew would be read as it was before.
+    infos = [{"config_name": c["config_name"], "description": f"content {manifest['content'][:12]}"} for c in configs]
     counted = [sum(splits.values()) for splits in manifest["rows"].values() if isinstance(splits, dict)]
     return DatasetCardData(
         language="en", **_licence([t.get("licence", "unknown") for t in manifest.get("tasks", {}).values()]),
         task_categories=TASK_CATEGORIES.get(manifest["artifact"]), tags=["anna-embed", manifest["artifact"]],
         size_categories=_size(sum(counted)) if counted else None, source_datasets=_sources(manifest) or None,
-        configs=configs or None)
+        configs=configs or None, dataset_info=infos or None)
 
 
 def _model_data(manifest, results) -> CardData:

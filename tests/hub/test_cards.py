@@ -9,12 +9,14 @@ import pytest
 import yaml
 from datasets import load_dataset
 from server import check_card
-from small_release import TASK
+from small_release import TASK, finish
 
+from anna_embed.artifacts import Stage
 from anna_embed.hub.cards import ROOT, card, render
 from anna_embed.hub.names import ARTIFACTS, hub_id, repo_type
 from anna_embed.parsing import RecipeError
 from anna_embed.schema import CORPUS, PAIRS
+from anna_embed.tables import write_split
 
 LEAST = {"stage": "some", "key": "k", "content": "c" * 64, "config": {}, "parents": {}, "rows": {}, "dropped": []}
 FULL = {**LEAST, "tasks": {"NQ": TASK}, "seconds": 7919.5, "hardware": "2 cores", "code": "d" * 64,
@@ -133,3 +135,13 @@ def test_an_artifact_without_a_template(tmp_path):
 def test_repository_types():
     """If this fails, data is uploaded as a model, where no viewer opens it."""
     assert [name for name in ARTIFACTS if repo_type(name) == "model"] == ["reranker", "adapter", "model"]
+
+
+def test_a_folder_made_anew_is_read_anew(tmp_path):
+    """If this fails, `load_dataset("pairs")` serves the rows of an older or another run's folder of the same name."""
+    for run, query in (("one", "first"), ("two", "second")):
+        stage = Stage("mine", f"{tmp_path}/{run}/triplets", {"seed": 1}, {})
+        row = {"id": query, "text": query}
+        finish(stage, {"NQ": {"train": write_split(stage.begin(), "NQ", "train", [row], CORPUS)}}, [])
+        read = load_dataset(stage.output, "NQ", split="train", cache_dir=str(tmp_path / "cache"))
+        assert read["text"][:] == [query]
