@@ -135,11 +135,10 @@ def test_there_are_commands():
     assert {where for where, _ in found} >= {f"recipes/{stage}.py" for stage in [*STAGES, "publish", "run"]}
 
 
-@pytest.mark.parametrize("argv, sentence", [
-    (["--sed", "1"], "unknown key 'sed'"), (["--num_negatives", "many"], None), (["--config", "no.yaml"], "no file")])
-def test_a_wrong_command_does_not_parse(argv, sentence):
+@pytest.mark.parametrize("argv", [["--sed", "1"], ["--num_negatives", "many"], ["--config", "no.yaml"]])
+def test_a_wrong_command_does_not_parse(argv):
     """If this fails, the test of all commands would pass whatever they say."""
-    with pytest.raises(RecipeError if sentence else SystemExit, match=sentence):
+    with pytest.raises(RecipeError, match="unknown key 'sed'|num_negatives: 'many'|no file 'no.yaml'"):
         parse(types_of("mine"), ["--artifacts", "x", *argv])
 
 

@@ -144,5 +144,5 @@ def test_an_interrupted_run_ends_after_its_stage(tmp_path, name, to_group, code)
         os.killpg(process.pid, number)  # as a terminal does
     else:
         process.send_signal(number)
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate(timeout=120)
     assert (tmp_path / "end").read_text() == "ended" and process.returncode == code and "train stopped" in said
