@@ -21,7 +21,8 @@ MTEBS_OWN = "Instruct: Retrieve semantically similar text.\nQuery: "
 def small_mirror(tmp_path_factory):
     """A mirror that holds a small STSBenchmark."""
     mirror = tmp_path_factory.mktemp("mirror")
-    rows = [{"sentence1": SENTENCES[n], "sentence2": SENTENCES[(n * 7 + 3) % 20], "score": n % 6 + 0.5} for n in range(20)]
+    rows = [{"sentence1": SENTENCES[n], "sentence2": SENTENCES[(n * 7 + 3) % 20], "score": n % 6 + 0.5}
+            for n in range(20)]
     Dataset.from_list(rows).to_parquet(mirror / STS / "data" / "test-00000-of-00001.parquet")
     return mirror
 
