@@ -3,11 +3,11 @@
 import hashlib
 from pathlib import Path
 
-DESCRIBING = ("manifest.json", "README.md")  # made from the content, so no part of it
+DESCRIBING = ("manifest.json", "README.md", "training_log.json")  # of the content, or of the time it took
 
 
 def digest(path: Path) -> str:
-    """SHA-256 over the names and contents of a folder's files (cards, manifests and hidden files left out)."""
+    """SHA-256 over the names and contents of a folder's files (cards, manifests, logs and hidden files left out)."""
     if path.is_file():
         return _sha256(path)
     total = hashlib.sha256()

@@ -65,7 +65,10 @@ def main(config: TrainConfig, training_args, model_args, given: dict) -> None:
     trainer.accelerator.wait_for_everyone()
     if trainer.is_world_process_zero():
         base_name = given["model_name_or_path"]
-        model.peft_config["default"].base_model_name_or_path = base_name  # a Hub id, never a folder of this machine
+        peft_config = model.peft_config["default"]
+        peft_config.base_model_name_or_path = base_name  # a Hub id, never a folder of this machine
+        if isinstance(peft_config.target_modules, set):  # in whatever order; the same adapter should be the same file
+            peft_config.target_modules = sorted(peft_config.target_modules)
         model.save_pretrained(str(work), save_embedding_layers=False)  # True or "auto" would ask the Hub
         tokenizer.save_pretrained(str(work))
         history = trainer.state.log_history
