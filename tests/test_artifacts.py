@@ -134,10 +134,10 @@ def test_key_follows_the_parents_content(tmp_path):
 
 
 def test_digest_leaves_out_what_describes_and_what_is_hidden(tmp_path):
-    """If this fails, a new card re-runs what was trained on the data, or a stray checkpoint changes its name."""
+    """If this fails, a new card or a slower run re-runs what was made from it, or a stray checkpoint does."""
     (tmp_path / "rows.txt").write_text("rows")
     before = digest(tmp_path)
-    for name in ("README.md", "manifest.json", ".checkpoints/step-5", ".gitattributes", "sub/.lock"):
+    for name in ("README.md", "manifest.json", "training_log.json", ".steps/step-5", ".gitattributes", "sub/.lock"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("x")
     assert digest(tmp_path) == before

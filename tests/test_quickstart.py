@@ -97,7 +97,8 @@ def first_run(toy):
 
 
 def up_to_date(lines: list[str]) -> list[str]:
-    return [line.partition(":")[0] for line in lines if line.endswith("is up to date")]
+    stages = [line.partition(":")[0] for line in lines if line.endswith("is up to date")]
+    return [stage for stage in stages if stage != "run"]
 
 
 def test_the_whole_chain(toy, first_run):
@@ -114,7 +115,7 @@ def test_the_whole_chain(toy, first_run):
     assert {row["model"] for row in table} == {"trained model", "base model", "dense teacher", "BM25", "reranker",
                                                "RRF (BM25 + dense)"}
     assert {row["n"] for row in table if row["model"] == "reranker"} == {4}
-    assert any(line.split() == ["BM25", f"{table[-3]['value']:.3f}"] or "BM25" in line for line in first_run)
+    assert any(line.startswith("  BM25 ") for line in first_run), "the table is not printed"
 
 
 def test_datasets_open_with_types(toy, first_run, monkeypatch, tmp_path):

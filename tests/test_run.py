@@ -51,8 +51,10 @@ def run(monkeypatch, tmp_path):
         FakeStage.done = set(done)
         monkeypatch.setattr(sys, "argv", ["run", *map(str, argv), "--artifacts", str(tmp_path)])
         monkeypatch.setattr(recipes.run, "run_stage", start)
-        monkeypatch.setattr(recipes.run.importlib, "import_module", lambda module: SimpleNamespace(
-            plan=lambda config, given: FakeStage(module.partition(".")[2], config)))
+        stages = {name: SimpleNamespace(plan=lambda config, given, name=name: FakeStage(name, config))
+                  for name in recipes.run.STAGES}
+        for name, module in stages.items():
+            monkeypatch.setitem(sys.modules, f"recipes.{name}", module)
         recipes.run.main()
         return started
     return run
