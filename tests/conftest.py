@@ -1,7 +1,10 @@
 """Fixtures for all tests; what they are made of is in `small.py`."""
 
+import os
 from pathlib import Path
+from unittest.mock import patch
 
+import huggingface_hub.constants
 import pytest
 import torch
 from datasets import Dataset
@@ -15,6 +18,14 @@ from anna_embed.tokens import load_tokenizer
 def one_thread():
     """These models are too small to share among threads, and one thread adds in one order."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def online_again(monkeypatch):
+    """A stage that was given a mirror goes offline for good; the next test must not find itself there."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", huggingface_hub.constants.HF_HUB_OFFLINE)
+    with patch.dict(os.environ):
+        yield
 
 
 @pytest.fixture(scope="session")
