@@ -39,6 +39,7 @@ def main(config: TrainConfig, training_args, model_args, given: dict) -> None:
     from anna_embed.tables import read_split, tasks_of
     from anna_embed.tokens import load_tokenizer
     from anna_embed.training.checkpoints import last_complete
+    from anna_embed.training.lora import shortened
     from anna_embed.training.trainer import EmbeddingTrainer
 
     # ---- read -------------------------------------------------------------------------------------------------------
@@ -52,7 +53,7 @@ def main(config: TrainConfig, training_args, model_args, given: dict) -> None:
     set_seed(training_args.seed)  # the adapter's initial weights
     tokenizer = load_tokenizer(base, config.prompt_max_length)
     model = AutoModel.from_pretrained(base, dtype=model_args.dtype, attn_implementation=model_args.attn_implementation)
-    model = get_peft_model(model, get_peft_config(model_args))
+    model = get_peft_model(model, shortened(get_peft_config(model_args)))
 
     # ---- train ------------------------------------------------------------------------------------------------------
     training_args.output_dir = str(work / ".checkpoints")

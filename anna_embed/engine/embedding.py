@@ -6,6 +6,7 @@ import torch
 from accelerate.utils import extract_model_from_parallel
 from transformers.utils import logging
 
+from .attention import IMPLEMENTATION
 from .masks import can_pack
 from .packing import Row, plan_rows
 from .padding import PaddedRows, plan_padded
@@ -51,6 +52,8 @@ def embed_row(model: torch.nn.Module, row: Row | PaddedRows) -> torch.Tensor:
         `row.texts`.
     """
     backbone = extract_model_from_parallel(model, keep_torch_compile=False)  # wrappers hide the config
+    if isinstance(row, Row) and backbone.config._attn_implementation == "sdpa":
+        backbone.set_attn_implementation(IMPLEMENTATION)  # for good: without blocks it is SDPA as before
     kind = backbone.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else backbone.dtype
     inputs = row.inputs(backbone.config, dtype, backbone.device)

@@ -2,6 +2,8 @@
 
 import torch
 
+from .attention import IMPLEMENTATION
+
 
 # Decoders whose every token depends on its ancestors alone through rotary attention, so that packing is exact on the
 # stock code. Each is compared with separate encoding in tests/engine: add a type here and the tests cover it.
@@ -34,7 +36,7 @@ def can_pack(config) -> tuple[bool, str]:
             f"models of the type {settings['model_type']} (encoders, ALiBi, recurrent, multimodal or not yet tested) "
             f"are not among {', '.join(sorted(PACKABLE))}"
         )
-    if config._attn_implementation not in (None, "eager", "sdpa"):
+    if config._attn_implementation not in (None, "eager", "sdpa", IMPLEMENTATION):
         return False, f"{config._attn_implementation} takes no 4-D mask; load it with attn_implementation='sdpa'"
     return True, ""
 
@@ -64,10 +66,37 @@ def attention_mask(
     exits, positions = row.exits.to(device), row.position_ids.to(device)
     entries = torch.arange(len(exits), device=device)
     ancestors = (entries <= entries[:, None]) & (entries[:, None] < exits)
+    return _by_layer(ancestors, positions[:, None] - positions, config, dtype)
+
+
+def block_mask(
+    row, blocks, config, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+) -> torch.Tensor | dict[str, torch.Tensor]:
+    """
+    Build the additive mask of a packed row for [`~anna_embed.engine.attention.block_attention`].
+
+    Args:
+        row ([`~anna_embed.engine.Row`]): the packed row.
+        blocks ([`~anna_embed.engine.blocks.Blocks`]): its blocks.
+        config, dtype, device: as for [`attention_mask`].
+
+    Returns:
+        As [`attention_mask`], but of shape `(1, 1, 1, s)`: the masks of all groups of blocks, one after the other.
+    """
+    seen, distance = [], []
+    for group in blocks.groups:
+        queries, keys = (row.position_ids[part].view(len(group.seen), -1) for part in (group.queries, group.keys))
+        seen.append(group.seen.flatten())
+        distance.append((queries[:, :, None] - keys[:, None, :]).flatten())
+    return _by_layer(torch.cat(seen)[None].to(device), torch.cat(distance)[None].to(device), config, dtype)
+
+
+def _by_layer(ancestors, distance, config, dtype) -> torch.Tensor | dict[str, torch.Tensor]:
+    """The mask of each kind of layers: what is seen of the ancestors, given how many positions away they are."""
     settings = config.to_dict()
     seen = {"full_attention": ancestors}
     if settings.get("sliding_window") is not None:
-        seen["sliding_attention"] = ancestors & (positions[:, None] - positions < settings["sliding_window"])
+        seen["sliding_attention"] = ancestors & (distance < settings["sliding_window"])
     # A float mask made once, not a boolean one: SDPA would turn that into floats again in every layer, and keep each
     # for the backward pass; eager attention would add True as 1.
     masks = {kind: _additive(seen[kind], dtype) for kind in sorted(set(_layer_types(settings)))}

@@ -14,7 +14,9 @@ from typing import Sequence
 import numpy as np
 import torch
 
-from .masks import attention_mask
+from .attention import IMPLEMENTATION
+from .blocks import blocks_of
+from .masks import attention_mask, block_mask
 from .prefixes import sort_lists
 
 
@@ -50,12 +52,13 @@ class Row:
 
     def inputs(self, config, dtype: torch.dtype, device: torch.device) -> dict:
         """What the model is called with: a batch of one row, its positions and its explicit mask."""
-        return {
-            "input_ids": self.input_ids[None].to(device),
-            "position_ids": self.position_ids[None].to(device),
-            # Never left out: without a mask transformers reads restarted positions as separate sequences.
-            "attention_mask": attention_mask(self, config, dtype, device),
-        }
+        inputs = {"input_ids": self.input_ids[None].to(device), "position_ids": self.position_ids[None].to(device)}
+        # The mask is never left out: without it transformers reads restarted positions as separate sequences.
+        if config._attn_implementation != IMPLEMENTATION:
+            return inputs | {"attention_mask": attention_mask(self, config, dtype, device)}
+        blocks = blocks_of(self.exits)
+        mask = block_mask(self, blocks, config, dtype, device)
+        return inputs | {"attention_mask": mask, "blocks": blocks.to(device)}
 
     def pool(self, hidden: torch.Tensor) -> torch.Tensor:
         """Take the state of each text's last token: `(1, n, d)` to `(m, d)`, in the order of `texts`."""

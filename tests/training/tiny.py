@@ -14,6 +14,7 @@ from transformers import AutoModel, TrainingArguments
 from anna_embed.config import TrainConfig
 from anna_embed.schema import TRIPLETS
 from anna_embed.tokens import load_tokenizer
+from anna_embed.training.lora import shortened
 from anna_embed.training.trainer import EmbeddingTrainer
 
 KEYS = {"artifacts": "unused", "retrieval_batch_size": 6, "other_batch_size": 4, "num_negatives": 3,
@@ -45,8 +46,9 @@ def trainer(folder, output, *, keys=None, arguments=None, rows=None, dropout=0.0
               for task, some in rows.items()}
     torch.manual_seed(3)
     model = AutoModel.from_pretrained(folder, dtype=dtype)
-    model = get_peft_model(model, LoraConfig(r=4, lora_alpha=8, lora_dropout=dropout, target_modules="all-linear",
-                                             task_type="FEATURE_EXTRACTION", init_lora_weights=False))
+    lora = LoraConfig(r=4, lora_alpha=8, lora_dropout=dropout, target_modules="all-linear",
+                      task_type="FEATURE_EXTRACTION", init_lora_weights=False)
+    model = get_peft_model(model, shortened(lora))
     config = TrainConfig(**KEYS | (keys or {}))
     made = Recorder(config, {task: TASKS[task] for task in tables}, tables, model=model,
                     args=TrainingArguments(str(output), **ARGUMENTS | (arguments or {})),
