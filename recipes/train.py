@@ -2,12 +2,16 @@
 
     accelerate launch --config_file recipes/accelerate/gpu8.yaml -m recipes.train --config recipes/own_data/train.yaml
     python -m recipes.train --config recipes/quickstart/train.yaml --mirror artifacts/mirror         # a laptop, 5 min
+    python -m recipes.train --config recipes/quickstart/train.yaml --mirror artifacts/mirror --dry_run true
 
 Reads      triplets, a decoder-only base model
 Publishes  adapter (PEFT); `training_log.json` beside it holds every logged line
 """
 
 import json
+import signal
+import tempfile
+from pathlib import Path
 
 from anna_embed.artifacts import Stage, go_offline, locate
 from anna_embed.config import TrainConfig
@@ -39,13 +43,14 @@ def main(config: TrainConfig, training_args, model_args, given: dict) -> None:
     from anna_embed.tables import read_split, tasks_of
     from anna_embed.tokens import load_tokenizer
     from anna_embed.training.checkpoints import last_complete
+    from anna_embed.training.forecast import as_text, forecast
     from anna_embed.training.lora import shortened
     from anna_embed.training.trainer import EmbeddingTrainer
 
     # ---- read -------------------------------------------------------------------------------------------------------
     triplets, base = stage.parents["triplets"].path, stage.parents["model_name_or_path"].path
     with PartialState().main_process_first():
-        work = stage.begin()
+        work = Path(tempfile.gettempdir()) if config.dry_run else stage.begin()
         tasks = tasks_of("triplets", triplets)
         rows = {task: read_split("triplets", triplets, task, "train", TRIPLETS) for task in tasks}
 
@@ -58,9 +63,16 @@ def main(config: TrainConfig, training_args, model_args, given: dict) -> None:
     # ---- train ------------------------------------------------------------------------------------------------------
     training_args.output_dir = str(work / ".checkpoints")
     trainer = EmbeddingTrainer(config, tasks, rows, model=model, args=training_args, processing_class=tokenizer)
+    facts = forecast(trainer)
     if trainer.is_world_process_zero():
-        print(f"train: {trainer.accelerator.num_processes} process(es), {trainer.prepare_report()}", flush=True)
+        print(f"train: {trainer.accelerator.num_processes} process(es)\n{as_text(facts)}", flush=True)
+    if config.dry_run:
+        return
     trainer.train(resume_from_checkpoint=last_complete(training_args.output_dir))
+    if trainer.save_on_term.stopped:
+        print(f"train: stopped by SIGTERM; step {trainer.state.global_step} of {trainer.state.max_steps} is saved, the "
+              "same command goes on from there", flush=True)
+        raise SystemExit(128 + signal.SIGTERM)
 
     # ---- write ------------------------------------------------------------------------------------------------------
     trainer.accelerator.wait_for_everyone()

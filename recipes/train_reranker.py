@@ -64,8 +64,10 @@ def main(config: RerankerConfig, given: dict) -> None:
         lists += training_lists(pairs, ids, texts, queries, passages, config)
 
     # ---- train ------------------------------------------------------------------------------------------------------
+    # On a CPU the backward pass of SDPA's kernel takes longer than all the rest: 2,800 tokens/s against 4,100.
+    attention = {} if torch.cuda.is_available() else {"attn_implementation": "eager"}
     model = CrossEncoder(stage.parents["base_model"].path, num_labels=1, max_length=config.max_length,
-                         activation_fn=torch.nn.Identity(), model_kwargs={"dtype": "float32"},
+                         activation_fn=torch.nn.Identity(), model_kwargs={"dtype": "float32", **attention},
                          config_kwargs=NO_DROPOUT)
     # Half the parameters of a small encoder, and minutes of training move them hardly at all.
     model.model.get_input_embeddings().weight.requires_grad_(False)

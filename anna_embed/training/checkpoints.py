@@ -1,21 +1,52 @@
-"""Which checkpoints are whole: a kill can leave a half-written one, which must not be resumed from."""
+"""Checkpoints that are whole, and a SIGTERM that leaves one behind."""
 
 import re
+import signal
+import threading
 from pathlib import Path
 
+import torch
 from accelerate import PartialState
 from transformers import TrainerCallback
+
+from anna_embed.training.gather import sum_across
 
 MARK = "complete"
 
 
 class MarkComplete(TrainerCallback):
-    """Marks a checkpoint once every process has written its part of it."""
+    """Marks a checkpoint once every process has written its part of it: a kill can leave a half-written one."""
 
     def on_save(self, args, state, control, **kwargs):
         PartialState().wait_for_everyone()
         if state.is_world_process_zero:
             Path(args.output_dir, f"checkpoint-{state.global_step}", MARK).touch()
+
+
+class SaveOnTerm(TrainerCallback):
+    """On SIGTERM, which schedulers send before they kill, ends the step, saves a checkpoint and stops training."""
+
+    def __init__(self):
+        self.asked = self.stopped = False
+        self._before = None
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGTERM, self._ask)
+
+    def _ask(self, *_):
+        self.asked = True
+
+    def on_step_end(self, args, state, control, **kwargs):
+        asked = torch.tensor([float(self.asked)], device=args.device)
+        sum_across([asked])  # all stop at the same step, whoever was told first
+        if asked.item():
+            self.stopped = state.global_step < state.max_steps
+            control.should_save = control.should_training_stop = True
+
+    def on_train_end(self, args, state, control, **kwargs):
+        if self._before is not None:
+            signal.signal(signal.SIGTERM, self._before)
 
 
 def last_complete(folder: str | Path) -> str | None:

@@ -10,12 +10,11 @@ from transformers import Trainer
 from anna_embed.engine import count, embed_row, in_caller_order, plan
 from anna_embed.kinds import KINDS
 from anna_embed.parsing import RecipeError
-from anna_embed.training.batch import Batch, build
 from anna_embed.training.check import check_arguments, check_tasks
-from anna_embed.training.checkpoints import MarkComplete
+from anna_embed.training.checkpoints import MarkComplete, SaveOnTerm
 from anna_embed.training.gather import sum_across
 from anna_embed.training.losses import cosent, distillation, info_nce, target_entropy
-from anna_embed.training.plan import batches_of
+from anna_embed.training.steps import Steps
 
 COUNTED = ("tokens", "distinct_tokens", "queries", "seconds")  # summed between log lines; the loss parts are averaged
 
@@ -49,39 +48,23 @@ class EmbeddingTrainer(Trainer):
         if self.is_fsdp_enabled or self.is_deepspeed_enabled:
             raise RecipeError("distributed_type: FSDP and DEEPSPEED are not possible, as the adapter's gradients are "
                               "summed here; launch with a file of recipes/accelerate.")
+        self.save_on_term = SaveOnTerm()
         self.add_callback(MarkComplete())
-        self.config, self.tasks, self.rows = config, tasks, rows
-        self.sizes = {name: len(table) for name, table in rows.items()}
-        self.batch_sizes = {name: config.retrieval_batch_size if KINDS[tasks[name]["kind"]].scored
-                            else config.other_batch_size for name in rows}
-        self.plan_of = {}  # epoch -> its steps; one epoch at a time
-        self.steps_per_epoch = len(self.steps(0))
+        self.add_callback(self.save_on_term)
+        self.config, self.tasks = config, tasks
+        self.steps = Steps(config, tasks, rows, self.processing_class, self.args.seed)
         self.parts: list[dict[str, float]] = []
 
-    # ---- the plan ---------------------------------------------------------------------------------------------------
-    def steps(self, epoch: int) -> list:
-        """Task and row numbers of each step of an epoch."""
-        if epoch not in self.plan_of:
-            self.plan_of = {epoch: batches_of(self.sizes, self.batch_sizes, self.args.seed, epoch)}
-        return self.plan_of[epoch]
-
-    def batch(self, step: int) -> tuple[str, Batch]:
-        """The global batch of a step, counted from the start of training."""
-        epoch, here = divmod(step, self.steps_per_epoch)
-        task, numbers = self.steps(epoch)[here]
-        rows = self.rows[task].select(numbers).to_list()
-        return task, build(rows, self.tasks[task], self.processing_class, self.config, f"{self.args.seed}:{step}")
-
     def get_train_dataloader(self) -> DataLoader:
-        """Step counters only: what a step holds follows from its number, which makes resuming exact."""
-        return DataLoader([{"step": n} for n in range(self.steps_per_epoch)], batch_size=1)
+        """Step counters only: what a step holds follows from its number (`steps.py`)."""
+        return DataLoader([{"step": n} for n in range(self.steps.per_epoch)], batch_size=1)
 
     # ---- one step ---------------------------------------------------------------------------------------------------
     def training_step(self, model, inputs, num_items_in_batch=None) -> torch.Tensor:
         started = time.time()
         model = self.accelerator.unwrap_model(model)  # DDP would average gradients; here they are summed, once, below
         model.train()
-        task, batch = self.batch(self.state.global_step)
+        task, batch = self.steps.batch(self.state.global_step)
         rows = plan(batch.tokens, self.config.token_budget, model.config)
         own = range(self.accelerator.process_index, len(rows), self.accelerator.num_processes)
         held = own[-1] if len(own) else None  # the last row's graph is kept, so that it is run once only
@@ -89,17 +72,17 @@ class EmbeddingTrainer(Trainer):
         live = None
         for number in own:
             if number == held:
-                live = self._embed(model, rows[number], number)
+                live = self.embed(model, rows[number], number)
                 vectors[number] = live.detach().clone()
             else:
                 with torch.no_grad():
-                    vectors[number] = self._embed(model, rows[number], number)
+                    vectors[number] = self.embed(model, rows[number], number)
         sum_across(vectors)
         loss, gradients, parts = self._loss(task, batch, vectors, rows)
         if live is not None:
             live.backward(gradients[held])
         for number in own[:-1]:
-            self._embed(model, rows[number], number).backward(gradients[number])
+            self.embed(model, rows[number], number).backward(gradients[number])
         parameters = [p for p in model.parameters() if p.requires_grad]
         for parameter in parameters:
             if parameter.grad is None:
@@ -110,8 +93,8 @@ class EmbeddingTrainer(Trainer):
                            "seconds": time.time() - started})
         return loss
 
-    def _embed(self, model, row, number):
-        """One row, with dropout that depends on seed, step and row only."""
+    def embed(self, model, row, number):
+        """The vectors of one row, with dropout that depends on seed, step and the row's number only."""
         torch.manual_seed(self.args.seed * 1_000_003 + self.state.global_step * 10_007 + number)
         with self.compute_loss_context_manager():
             return embed_row(model, row)
@@ -160,10 +143,3 @@ class EmbeddingTrainer(Trainer):
 
     def floating_point_ops(self, inputs) -> int:
         return 0  # the inputs are step counters
-
-    def prepare_report(self) -> dict[str, float]:
-        """What training will do, for the line before the first step: steps, tokens, entropy of the soft labels."""
-        sizes = [count(self.batch(step)[1].tokens) for step in range(min(3, self.steps_per_epoch))]
-        return {"steps_per_epoch": self.steps_per_epoch, "tokens_per_step": sum(s.tokens for s in sizes) // len(sizes),
-                "distinct_tokens_per_step": sum(s.distinct for s in sizes) // len(sizes),
-                "target_entropy": {name: round(value, 3) for name, value in self.entropies.items()}}

@@ -1,6 +1,7 @@
 """The same loss and the same gradients on any number of processes and under any token budget; exact on resume."""
 
 import math
+import signal
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch.nn import functional as F
 
 from anna_embed.engine import in_caller_order, plan
 from anna_embed.training.checkpoints import last_complete
+from anna_embed.training.forecast import forecast
 from anna_embed.training.losses import cosent, distillation, info_nce
 
 STILL = {"arguments": {"learning_rate": 0.0, "max_grad_norm": 0.0}}  # every step meets the same adapter
@@ -34,7 +36,7 @@ def test_processes_change_nothing(tiny_model, tmp_path, size):
     """What one GPU learns is what eight learn: all kinds, soft labels, masks, ragged groups, tails, dropout on."""
     options = STILL | {"dropout": 0.1}
     made = trainer(tiny_model, tmp_path)
-    rows = [len(plan(made.batch(step)[1].tokens, KEYS["token_budget"], made.model.config)) for step in range(11)]
+    rows = [len(plan(made.steps.batch(step)[1].tokens, KEYS["token_budget"], made.model.config)) for step in range(11)]
     assert min(rows) == 1 and max(rows) > 4  # steps with fewer rows than processes, and with more
     alone = train_one(tiny_model, tmp_path, options)
     together = in_processes(train_one, size, tmp_path, tiny_model, tmp_path, options)
@@ -58,7 +60,7 @@ def test_step_equals_plain_autograd(tiny_model, tmp_path, dropout, tolerance):
     made.train()
     for step, (loss, gradients) in enumerate(made.seen):
         made.state.global_step = step
-        task, batch = made.batch(step)
+        task, batch = made.steps.batch(step)
         made.model.zero_grad()
         expected = plain_loss(made, task, batch)
         expected.backward()
@@ -72,7 +74,7 @@ def plain_loss(made, task, batch):
     model, config = made.model, made.config
     if model.peft_config["default"].lora_dropout:
         rows = plan(batch.tokens, config.token_budget, model.config)
-        vectors = in_caller_order([made._embed(model, row, number) for number, row in enumerate(rows)], rows)
+        vectors = in_caller_order([made.embed(model, row, number) for number, row in enumerate(rows)], rows)
     else:
         states = [model(input_ids=torch.tensor([t])).last_hidden_state[0, -1] for t in batch.tokens]
         vectors = F.normalize(torch.stack(states), dim=-1)
@@ -111,6 +113,19 @@ def test_killed_and_resumed_is_bit_equal(tiny_model, tmp_path):
     resumed = train_one(tiny_model, tmp_path / "killed", options, checkpoint)
     assert len(resumed["seen"]) == 5 and resumed["seen"][0][0] == whole["seen"][5][0]
     assert_bit_equal(whole["adapter"], resumed["adapter"])
+
+
+def test_told_to_end_it_saves_and_goes_on_bit_equal(tiny_model, tmp_path):
+    """Schedulers send SIGTERM before they kill: what was learnt since the last checkpoint must not be lost."""
+    options = {"dropout": 0.1, "arguments": SAVING}
+    whole = train_one(tiny_model, tmp_path / "whole", options)
+    told = trainer(tiny_model, tmp_path / "told", **options)
+    told.term_at, handler = 6, signal.getsignal(signal.SIGTERM)
+    told.train()
+    assert told.save_on_term.stopped and told.state.global_step == 7 and signal.getsignal(signal.SIGTERM) is handler
+    checkpoint = last_complete(tmp_path / "told")
+    assert checkpoint.endswith("checkpoint-7")
+    assert_bit_equal(whole["adapter"], train_one(tiny_model, tmp_path / "told", options, checkpoint)["adapter"])
 
 
 def assert_bit_equal(one, two):
@@ -176,7 +191,7 @@ def test_gradients_are_clipped(tiny_model, tmp_path):
 def test_what_a_log_line_says(tiny_model, tmp_path):
     """The lines are what users watch for hours, and what the card's curve is drawn from."""
     made = trainer(tiny_model, tmp_path, arguments={"logging_steps": 4})
-    report = made.prepare_report()
+    report = forecast(made)
     made.train()
     lines = [line for line in made.state.log_history if "loss" in line]
     assert len(lines) == 2  # 11 steps
@@ -187,15 +202,25 @@ def test_what_a_log_line_says(tiny_model, tmp_path):
     assert {"loss_hard", "loss_soft", "loss_cosent", "target_entropy"} <= parts
     final = made.state.log_history[-1]
     assert "train_loss" in final and "total_flos" not in final and "train_samples_per_second" not in final
-    assert report["steps_per_epoch"] == 11 and 0 < report["target_entropy"]["questions"] < 0.98
-    assert report["distinct_tokens_per_step"] < report["tokens_per_step"]
+    assert report["steps"] == report["steps_per_epoch"] == 11 and 0 < report["target_entropy"]["questions"] < 0.98
+    assert report["distinct_tokens_per_step"] < report["tokens_per_step"] and report["rows_per_step"] > 1
+    assert report["tokens_per_second"] > 0 and report["hours"] >= 0 and 0.1 < report["peak_gb"] < 20
+
+
+def test_looking_ahead_changes_nothing(tiny_model, tmp_path):
+    """`--dry_run` and the lines before the first step run a row; the adapter that is trained must not know."""
+    made = [trainer(tiny_model, tmp_path, dropout=0.1, arguments={"max_steps": 3}) for _ in range(2)]
+    forecast(made[0])
+    for one in made:
+        one.train()
+    assert_bit_equal(*map(adapter_of, made))
 
 
 def test_every_epoch_is_planned_anew(tiny_model, tmp_path):
     """The second epoch has the same rows in other batches, and its first step is not the first epoch's."""
     made = trainer(tiny_model, tmp_path, keys={"max_examples": 0})
-    steps = range(made.steps_per_epoch)
-    epochs = [[sorted(map(tuple, made.batch(first + s)[1].tokens)) for s in steps] for first in (0, len(steps))]
+    steps = range(made.steps.per_epoch)
+    epochs = [[sorted(map(tuple, made.steps.batch(first + s)[1].tokens)) for s in steps] for first in (0, len(steps))]
     assert epochs[0] != epochs[1]
     assert {t for step in epochs[0] for t in step} == {t for step in epochs[1] for t in step}
     assert KEYS["max_length"] >= max(len(t) for step in epochs[0] for t in step)

@@ -31,6 +31,18 @@ def test_a_function_of_seed_and_epoch(sizes, batch, seed, epoch):
     assert [(task, rows.tolist()) for task, rows in first] == [(task, rows.tolist()) for task, rows in again]
 
 
+@settings(max_examples=60, deadline=None)
+@given(SIZES, st.floats(0.05, 4), st.integers(0, 5))
+def test_weights_decide_how_often_a_row_is_seen(sizes, weight, epoch):
+    """The mixture is what the recipe says: no row twice before all were seen once, other tasks as they were."""
+    weights = {min(sizes): weight}
+    steps = batches_of(sizes, dict.fromkeys(sizes, 5), 1, epoch, weights)
+    for task, size in sizes.items():
+        times = np.bincount(np.concatenate([rows for name, rows in steps if name == task]), minlength=size)
+        assert times.sum() == max(1, round(weights.get(task, 1) * size))
+        assert times.max() - times.min() <= 1
+
+
 def test_epochs_and_seeds_differ_but_not_in_length():
     """Epochs must mix anew; the learning rate's schedule needs them equally long."""
     plans = [batches_of({"a": 50, "b": 31}, {"a": 8, "b": 4}, seed, epoch) for seed, epoch in ((1, 0), (1, 1), (2, 0))]

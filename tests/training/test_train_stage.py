@@ -159,3 +159,32 @@ def test_bad_input_is_one_sentence(tmp_path, spoil, keys, sentence):
     assert len(said) == 1 and sentence in said[0] and "Traceback" not in done.stderr
     assert not (tmp_path / "adapter").exists()
     assert not [p for p in tmp_path.rglob("adapter.partial/*") if not p.name.startswith(".")]
+
+
+def test_dry_run_says_what_training_would_do(tmp_path):
+    """Hours of a cluster are planned by these lines; a dry run leaves nothing behind."""
+    done = train(ONE, world(tmp_path), dry_run=True, task_weights={"questions": 2.0})
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "steps          13 (13 an epoch)" in done.stdout and "questions 6" in done.stdout
+    assert "estimate" in done.stdout and "target entropy questions" in done.stdout
+    assert not list(tmp_path.glob("adapter*"))
+
+
+def test_mixture_of_an_unknown_task(tmp_path):
+    """A misspelt task would silently keep its weight of 1."""
+    done = train(ONE, world(tmp_path), task_weights={"question": 2.0})
+    assert done.returncode == 2 and "task_weights: there is no task 'question'" in done.stderr
+
+
+@pytest.mark.parametrize("launcher", [ONE, TWO], ids=["one process", "two processes"])
+def test_told_to_end(tmp_path, launcher):
+    """The job's last minute: the step is saved, the exit code says why, and the same command goes on from there."""
+    process = start(launcher, world(tmp_path), num_train_epochs=60, save_steps=100000)
+    log = tmp_path / "adapter.partial" / ".checkpoints"
+    while process.poll() is None and "train:" not in (line := process.stdout.readline()):
+        assert line
+    time.sleep(3)
+    process.terminate()
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode != 0 and "stopped by SIGTERM; step" in out and not (tmp_path / "adapter").exists()
+    assert [path.parent.name for path in log.glob("checkpoint-*/complete")]

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import socket
 from pathlib import Path
 
@@ -25,14 +26,16 @@ ARGUMENTS = {"use_cpu": True, "learning_rate": 1e-2, "report_to": "none", "save_
 
 
 class Recorder(EmbeddingTrainer):
-    """Keeps every step's loss and gradients; stops, as a kill would, before step `kill_at`."""
+    """Keeps every step's loss and gradients; stops, as a kill would, before step `kill_at`; told to end at `term_at`."""
 
     seen: list
-    kill_at = None
+    kill_at = term_at = None
 
     def training_step(self, model, inputs, num_items_in_batch=None):
         if self.state.global_step == self.kill_at:
             raise KeyboardInterrupt
+        if self.state.global_step == self.term_at:
+            os.kill(os.getpid(), signal.SIGTERM)
         loss = super().training_step(model, inputs, num_items_in_batch)
         gradients = {name: p.grad.clone() for name, p in self.model.named_parameters() if p.requires_grad}
         self.seen.append((loss.item(), gradients))

@@ -1,0 +1,78 @@
+"""What training will do, before it does it: counted on its first steps, timed on one real row."""
+
+import resource
+import time
+
+import torch
+
+from anna_embed.engine import Row, count, plan
+
+STEPS = 3  # steps that are built to count tokens
+
+
+def forecast(trainer) -> dict:
+    """
+    Counts the first steps and runs one of their rows forward and backward, without changing the adapter.
+
+    Args:
+        trainer ([`EmbeddingTrainer`]): before training.
+
+    Returns:
+        `dict`: `steps` and `steps_per_epoch`; `queries_per_step` of each task; per step `tokens`, `distinct_tokens`
+        (after sharing) and `rows`; `target_entropy` of each task with soft labels; `tokens_per_second` and `hours`
+        (from the largest row of these steps) and `peak_gb` of this process. With other processes the rows are shared.
+    """
+    steps, arguments = trainer.steps, trainer.args
+    total = arguments.max_steps if arguments.max_steps > 0 else round(steps.per_epoch * arguments.num_train_epochs)
+    lists = [steps.batch(step)[1].tokens for step in range(min(STEPS, total))]
+    sizes = [count(tokens) for tokens in lists]
+    rows = [plan(tokens, trainer.config.token_budget, trainer.model.config) for tokens in lists]
+    seconds = _seconds(trainer, max((row for step in rows for row in step), key=_size))
+    # Every row but the last is run forward once more, which costs a third of forward and backward.
+    work = sum(sum(map(_size, step)) * 4 / 3 - _size(step[-1]) / 3 for step in rows) / len(rows)
+    return {"steps": total, "steps_per_epoch": steps.per_epoch, "queries_per_step": steps.batch_sizes,
+            "tokens_per_step": sum(s.tokens for s in sizes) // len(sizes),
+            "distinct_tokens_per_step": sum(s.distinct for s in sizes) // len(sizes),
+            "rows_per_step": round(sum(map(len, rows)) / len(rows), 1),
+            "target_entropy": {name: round(value, 3) for name, value in trainer.entropies.items()},
+            "tokens_per_second": round(1 / seconds, 1),
+            "hours": round(total * work * seconds / trainer.accelerator.num_processes / 3600, 2),
+            "peak_gb": round(_peak(arguments.device), 1)}
+
+
+def _size(row) -> int:
+    """Tokens, or cells of a padded row."""
+    return len(row.input_ids) if isinstance(row, Row) else row.input_ids.numel()
+
+
+def _seconds(trainer, row) -> float:
+    """Time of forward and backward for a token of a row; the second of two runs, as the first warms up."""
+    model = trainer.accelerator.unwrap_model(trainer.model).to(trainer.args.device).train()
+    for _ in range(2):
+        started = time.perf_counter()
+        trainer.embed(model, row, 0).sum().backward()
+        if trainer.args.device.type == "cuda":
+            torch.cuda.synchronize()
+    model.zero_grad(set_to_none=True)
+    return (time.perf_counter() - started) / _size(row)
+
+
+def _peak(device: torch.device) -> float:
+    """The most memory so far, in GB: of the GPU if there is one, else of the process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
+def as_text(facts: dict) -> str:
+    """The forecast in a few lines."""
+    share = facts["distinct_tokens_per_step"] / facts["tokens_per_step"]
+    batches = ", ".join(f"{name} {size}" for name, size in facts["queries_per_step"].items())
+    entropy = ", ".join(f"{name} {value}" for name, value in facts["target_entropy"].items()) or "no soft labels"
+    return (f"  steps          {facts['steps']} ({facts['steps_per_epoch']} an epoch), one task each\n"
+            f"  global batch   {batches} (queries)\n"
+            f"  tokens a step  {facts['tokens_per_step']}, encoded {facts['distinct_tokens_per_step']} ({share:.0%}) in "
+            f"{facts['rows_per_step']} row(s)\n"
+            f"  target entropy {entropy} (1 = uniform, teaches nothing)\n"
+            f"  estimate       {facts['hours']:.2f} h at {facts['tokens_per_second']:.0f} tokens/s a process, "
+            f"{facts['peak_gb']} GB so far")

@@ -1,0 +1,57 @@
+"""The steps of training: what each holds follows from its number, which makes resuming exact."""
+
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from anna_embed.kinds import KINDS
+from anna_embed.parsing import RecipeError
+from anna_embed.training.batch import Batch, build
+from anna_embed.training.plan import batches_of
+
+
+class Steps:
+    """
+    The global batch of every step; while one is trained on, the next is built.
+
+    Args:
+        config ([`TrainConfig`]): Batch sizes, mixture, lengths, examples.
+        tasks (`dict[str, dict]`): Kind and instruction of each task.
+        rows (`dict[str, Dataset]`): Triplets of each task.
+        tokenizer: With EOS in its post-processor (`tokens.load_tokenizer`).
+        seed (`int`): Order of the rows, and the draws of examples.
+
+    Raises:
+        [`RecipeError`]: the mixture names a task without rows.
+    """
+
+    def __init__(self, config, tasks, rows, tokenizer, seed):
+        unknown = sorted(set(config.task_weights) - set(rows))
+        if unknown:
+            raise RecipeError(f"task_weights: there is no task '{unknown[0]}' among the triplets; there are "
+                              f"{', '.join(sorted(rows))}.")
+        self.config, self.tasks, self.rows, self.tokenizer, self.seed = config, tasks, rows, tokenizer, seed
+        self.sizes = {name: len(table) for name, table in rows.items()}
+        self.batch_sizes = {name: config.retrieval_batch_size if KINDS[tasks[name]["kind"]].scored
+                            else config.other_batch_size for name in rows}
+        self._epochs = {}  # epoch -> its steps; one epoch at a time
+        self._ahead: dict[int, Future] = {}
+        self._builder = ThreadPoolExecutor(1, "batch")
+        self.per_epoch = len(self.of_epoch(0))
+
+    def of_epoch(self, epoch: int) -> list:
+        """Task and row numbers of each step of an epoch."""
+        if epoch not in self._epochs:
+            self._epochs = {epoch: batches_of(self.sizes, self.batch_sizes, self.seed, epoch,
+                                              self.config.task_weights)}
+        return self._epochs[epoch]
+
+    def batch(self, step: int) -> tuple[str, Batch]:
+        """Task and global batch of a step, counted from the start of training; begins to build the one after it."""
+        batch = self._ahead.pop(step, None) or self._builder.submit(self._build, step)
+        self._ahead = {step + 1: self._builder.submit(self._build, step + 1)}
+        return batch.result()
+
+    def _build(self, step: int) -> tuple[str, Batch]:
+        epoch, here = divmod(step, self.per_epoch)
+        task, numbers = self.of_epoch(epoch)[here]
+        rows = self.rows[task].select(numbers).to_list()
+        return task, build(rows, self.tasks[task], self.tokenizer, self.config, f"{self.seed}:{step}")
