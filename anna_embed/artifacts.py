@@ -21,6 +21,7 @@ from anna_embed import writer
 from anna_embed.config.base import HOW
 from anna_embed.digests import code_digest, digest
 from anna_embed.fetch import fetch
+from anna_embed.origin import code_commit, hardware
 from anna_embed.parsing import RecipeError
 
 MANIFEST, CARD = "manifest.json", "README.md"
@@ -166,6 +167,7 @@ class Stage:
             "parents": {k: {"reference": p.reference, "digest": p.digest, "commit": p.commit}
                         for k, p in self.parents.items()},
             "packages": {name: version(name) for name in PACKAGES}, "code": code_digest(),
+            "commit": code_commit(), "hardware": hardware(),
             "seconds": round(time.time() - self.started, 1), "rows": rows, "dropped": list(dropped), **more,
         }
 

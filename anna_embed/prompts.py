@@ -9,6 +9,7 @@ Format of the report's section 4.2, with the separators of e5-mistral and bge-en
 from collections.abc import Sequence
 from typing import Any
 
+from anna_embed.parsing import RecipeError
 from anna_embed.tokens import cut_to_fit
 
 LOWEST_SCORE = 0.8  # a graded pair below this is no example of what is similar
@@ -32,6 +33,20 @@ def few_shot_prompt(instruction: str, examples: Sequence[tuple[str, str]]) -> st
         examples (`Sequence[tuple[str, str]]`): Pairs of query and response, already cut to length.
     """
     return "".join(example(instruction, q, r) for q, r in examples) + query_prompt(instruction)
+
+
+def last_instruction(prompt: str) -> str:
+    """The instruction that a prompt of this format ends with, whatever examples stand before it.
+
+    Raises:
+        [`RecipeError`]: the prompt is of another format, or the empty one.
+    """
+    before, after = query_prompt("|").split("|")
+    instruction = prompt.rpartition(before)[2].removesuffix(after)
+    if not prompt.endswith(f"{before}{instruction}{after}"):
+        raise RecipeError(f"prompt: {prompt!r} does not end with {query_prompt('...')!r}, so that examples cannot be "
+                          "put in front of it; give instruction=.")
+    return instruction
 
 
 def as_example(row: dict[str, Any]) -> tuple[str, str] | None:

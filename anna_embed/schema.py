@@ -30,4 +30,7 @@ TRIPLETS = Features({
 
 TEACHERS = ("bm25", "dense", "reranker", "rrf")
 
-RESULTS = Features({"model": TEXT, "task": TEXT, "metric": TEXT, "value": Value("float64"), "n": Value("int64")})
+RESULTS = Features({
+    "model": TEXT, "task": TEXT, "metric": TEXT, "value": Value("float64"), "n": Value("int64"),
+    "note": TEXT,  # how the data differs from what others score; null where it does not
+})

@@ -14,9 +14,10 @@ disable_progress_bars()  # the stages show their own, one per task
 SHARD_BYTES = 500 * 10**6  # in memory; the Hub's viewer and clients like files of this size
 
 
-def write_split(folder: Path, config: str, split: str, rows: list[dict], features: Features) -> int:
+def write_split(folder: Path, config: str, split: str, rows: list[dict] | Dataset, features: Features) -> int:
     """Writes one split of one config and returns its number of rows; a file appears whole or not at all."""
-    table = Dataset.from_list(rows, features=features)
+    table = rows if isinstance(rows, Dataset) else Dataset.from_dict(
+        {column: [row[column] for row in rows] for column in features}, features=features)
     (folder / config).mkdir(parents=True, exist_ok=True)
     shards = max(1, math.ceil(table.data.nbytes / SHARD_BYTES))
     for number in range(shards):

@@ -67,11 +67,11 @@ def make(config: ConvertConfig, stage: Stage) -> None:
                 columns[name] = columns_of(features)
 
     # ---- test sets and held-out rows first: no training row may share a text with them -----------------------------
-    for source in tqdm([s for s in sources if s.holds_out], desc="Held-out rows", unit="task"):
-        write(source, "test", held_out(source, stage.parents[held_out_name(source)], config.seed, protected))
     for number, named in enumerate(config.test_sets):
         at = stage.parents[f"test set {number}: {named['path']}"]
         protected.add(named["path"], texts_of_test_set(at, named))
+    for source in tqdm([s for s in sources if s.holds_out], desc="Held-out rows", unit="task"):
+        write(source, "test", held_out(source, stage.parents[held_out_name(source)], config.seed, protected))
 
     # ---- training rows ---------------------------------------------------------------------------------------------
     for source in tqdm(sources, desc="Training rows", unit="task"):

@@ -8,6 +8,8 @@ Publishes  <namespace>/<prefix>-<artifact>: pairs, scores, triplets and results 
            model as models. The same command again changes nothing; after a failure it goes on.
 """
 
+import sys
+
 from anna_embed.artifacts import go_offline
 from anna_embed.config import PublishConfig
 from anna_embed.parsing import one_sentence, parse
@@ -18,29 +20,28 @@ def main(config: PublishConfig) -> None:
         go_offline()
 
     from anna_embed.hub.account import check_account
-    from anna_embed.hub.names import repo_type
-    from anna_embed.hub.plan import find_artifacts, not_asked, prepare
-    from anna_embed.hub.publish import tie_together, upload
+    from anna_embed.hub.plan import not_asked, plan_release
+    from anna_embed.hub.publish import release, tie_together
 
     # ---- before the first byte: who publishes, and every check of every artifact ---------------------------------
-    folders = find_artifacts(config.artifacts, config.names)
-    ids = {folder.name: f"{config.namespace or 'NAMESPACE'}/{config.prefix}-{folder.name}" for folder in folders}
-    release = {name: f"{repo_id}@{config.tag}" for name, repo_id in ids.items()}
     if config.namespace and not not_asked(config.dry_run):
         check_account(config.namespace)
-    plans = [prepare(folder, ids[folder.name], repo_type(folder.name), config.tag, config.private, release,
-                     config.dry_run) for folder in folders]
+    plans = plan_release(config.artifacts, config.names, config.namespace or "NAMESPACE", config.prefix, config.tag,
+                         config.private, config.dry_run)
+    title, size = f"{config.prefix} {config.tag}", sum(plan.upload_size for plan in plans)
     if config.dry_run:
-        return print(*plans, sep="\n")
+        print(*plans, sep="\n")
+        return print(f"collection '{title}' of {len(plans)}" if len(plans) > 1 else "no collection for one artifact")
 
-    # ---- upload, parents before their children -------------------------------------------------------------------
-    for folder, plan in zip(folders, plans, strict=True):
-        commit = upload(plan)
-        print(f"{folder.name}: {plan.repo_id} commit {commit} tag {plan.tag}", flush=True)
+    # ---- upload, commit, open again, and the tags last -----------------------------------------------------------
+    print(f"publish: {size:,} bytes to upload", file=sys.stderr, flush=True)
+    release(plans)
+    for plan in plans:
+        print(f"{plan.place.artifact}: {plan.place.repo_id} commit {plan.place.commit} tag {config.tag}")
 
     # ---- collection ----------------------------------------------------------------------------------------------
     if len(plans) > 1:
-        print(f"collection: {tie_together(f'{config.prefix} {config.tag}', plans)}")
+        print(f"collection: {tie_together(title, plans)}")
 
 
 if __name__ == "__main__":

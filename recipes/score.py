@@ -1,13 +1,12 @@
 """Pairs to teacher scores: BM25 and dense retrieval propose candidates, a cross-encoder scores them, RRF fuses.
 
-    python -m recipes.score --config recipes/own_data/score.yaml
+    accelerate launch --config_file recipes/accelerate/gpu8.yaml -m recipes.score --config recipes/own_data/score.yaml
     python -m recipes.score --config recipes/quickstart/score.yaml --mirror artifacts/mirror        # a laptop, 2 min
 
 Reads      pairs, a SentenceTransformer, a CrossEncoder
 Publishes  scores (dataset): one config per retrieval task; every query with its candidates and all four scores
 """
 
-from collections import defaultdict
 from pathlib import Path
 
 from anna_embed.artifacts import Stage, go_offline, locate
@@ -29,52 +28,63 @@ def main(config: ScoreConfig, given: dict) -> None:
     if stage.is_current:
         return print(f"score: {stage.output} is up to date")
 
-    from datasets import load_dataset
-    from tqdm import tqdm
-
     from anna_embed.hub.cards import render
     from anna_embed.kinds import KINDS
     from anna_embed.schema import CORPUS, PAIRS, SCORES
-    from anna_embed.tables import columns_of, data_files, read_split, tasks_of, write_split
+    from anna_embed.tables import columns_of, data_files, read_split, tasks_of
     from anna_embed.teacher import dense, reranker
-    from anna_embed.teacher.bm25 import BM25
-    from anna_embed.teacher.candidates import Teacher, group_queries
+    from anna_embed.teacher.bm25 import kept_index
+    from anna_embed.teacher.candidates import Teacher, group_queries, require_memory, with_places
+    from anna_embed.teacher.corpus import Corpus
+    from anna_embed.teacher.nearest import search
+    from anna_embed.teacher.shards import Processes
+    from anna_embed.teacher.vectors import VectorStore, text_keys
 
-    # ---- read -------------------------------------------------------------------------------------------------------
-    work, pairs = stage.begin(), stage.parents["pairs"].path
+    # ---- read: both models, in every process ------------------------------------------------------------------------
+    processes = Processes(stage.work / ".failed")
+    with processes.state.main_process_first():
+        work = stage.begin()
+    pairs, cache, model = stage.parents["pairs"].path, Path(config.artifacts) / ".cache", stage.parents["dense_model"]
     tasks = {name: t for name, t in tasks_of("pairs", pairs).items() if KINDS[t["kind"]].scored}
-    dense_model = dense.load(stage.parents["dense_model"].path, config.dtype)
-    cross_encoder = reranker.load(stage.parents["reranker"].path, config.max_length, config.dtype)
-    cache = Path(config.artifacts) / ".cache" / "vectors"
-    rows = defaultdict(dict)
+    with processes.together():
+        device = str(processes.state.device)
+        cross_encoder = dense.aligned(
+            reranker.load(stage.parents["reranker"].path, config.max_length, config.dtype, device))
+        dense_model = dense.load(model.path, config.dtype, device)
+    documents, questions = (VectorStore(cache / "vectors", model.digest, str(dense_model.dtype), prompt)
+                            for prompt in (config.dense_document_prompt, config.dense_query_prompt))
 
-    # ---- score, a shard at a time: a kill loses one shard at most ---------------------------------------------------
+    # ---- score: each step in shards that the processes share; a kill loses one of each at most ----------------------
+    rows, statistics = {}, {}
     for task in tasks:
-        queries = group_queries(read_split("pairs", pairs, task, "train", PAIRS).to_list())
-        corpus = read_split("pairs", pairs, f"{task}-corpus", "train", CORPUS)
-        texts = corpus["text"][:]
-        vectors = dense.encode_cached(cache, stage.parents["dense_model"].digest, dense_model, texts,
-                                      config.dense_document_prompt, config.batch_size)
-        teacher = Teacher(corpus["id"][:], texts, BM25(texts, config.bm25_k1, config.bm25_b), vectors, dense_model,
-                          cross_encoder, config)
-        shards = []
-        with tqdm(total=len(queries), desc=f"Scoring {task}", unit="query") as bar:
-            for number, first in enumerate(range(0, len(queries), config.shard_size)):
-                shard = queries[first: first + config.shard_size]
-                name = f".shards/{task}"
-                path = work / name / f"{number:05d}-00000-of-00001.parquet"
-                if not path.is_file():
-                    write_split(work, name, f"{number:05d}", teacher.score(shard), SCORES)
-                shards.append(str(path))
-                bar.update(len(shard))
-        scored = load_dataset("parquet", data_files=shards, split="train")
-        rows[task]["train"] = write_split(work, task, "train", scored.to_list(), SCORES)
+        with processes.together():
+            corpus = Corpus(read_split("pairs", pairs, f"{task}-corpus", "train", CORPUS))
+            known = read_split("pairs", pairs, task, "train", PAIRS)
+            known = known.select_columns(["query_id", "query", "positive_id"]).to_list()
+            queries = with_places(group_queries(known), corpus)
+            require_memory(config, corpus)
+        bm25 = kept_index(cache / "bm25", corpus, config, processes, f"Indexing {task}")
+        passages = dense.embed(documents, corpus.keys, corpus.texts, dense_model, config.batch_size, processes,
+                               f"Embedding passages of {task}")
+        texts = [query["query"] for query in queries]
+        vectors = dense.embed(questions, text_keys(texts), lambda places: [texts[p] for p in places], dense_model,
+                              config.batch_size, processes, f"Embedding queries of {task}")
+        nearest = search(vectors, passages, config.depth, config.memory_gb, work / ".search" / task, processes,
+                         f"Searching {task}")
+        teacher = Teacher(corpus, bm25, passages, cross_encoder, config)
+        written, counts = processes.write_rows(
+            work, task, len(queries), config.shard_size,
+            lambda part: teacher.score(queries[part], vectors[part], nearest[part]), SCORES,
+            f"Scoring {task}", "query")
+        rows[task], statistics[task] = {"train": written}, {"passages": len(corpus), **counts}
 
     # ---- manifest and card ------------------------------------------------------------------------------------------
-    columns = {task: columns_of(SCORES) for task in tasks}
-    manifest = stage.manifest(rows, columns=columns, files=data_files(rows), tasks=tasks)
-    render(work, manifest)
-    stage.finish(manifest)
+    if processes.state.is_main_process:
+        columns = {task: columns_of(SCORES) for task in tasks}
+        manifest = stage.manifest(rows, columns=columns, files=data_files(rows), tasks=tasks, statistics=statistics)
+        render(work, manifest)
+        stage.finish(manifest)
+    processes.state.wait_for_everyone()
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ def main(config: TrainConfig, training_args, model_args, given: dict) -> None:
     from trl import get_peft_config
 
     from anna_embed.hub.cards import render
+    from anna_embed.origin import licence_of
     from anna_embed.schema import TRIPLETS
     from anna_embed.tables import read_split, tasks_of
     from anna_embed.tokens import load_tokenizer
@@ -70,8 +71,8 @@ def main(config: TrainConfig, training_args, model_args, given: dict) -> None:
         return
     trainer.train(resume_from_checkpoint=last_complete(training_args.output_dir))
     if trainer.save_on_term.stopped:
-        print(f"train: stopped by SIGTERM; step {trainer.state.global_step} of {trainer.state.max_steps} is saved, the "
-              "same command goes on from there", flush=True)
+        done = f"step {trainer.state.global_step} of {trainer.state.max_steps}"
+        print(f"train: stopped by SIGTERM; {done} is saved, the same command goes on from there", flush=True)
         raise SystemExit(128 + signal.SIGTERM)
 
     # ---- write ------------------------------------------------------------------------------------------------------
@@ -89,7 +90,7 @@ def main(config: TrainConfig, training_args, model_args, given: dict) -> None:
         manifest = stage.manifest(
             {task: {"train": len(table)} for task, table in rows.items()}, tasks=tasks,
             base_model={"name": base_name, "digest": stage.parents["model_name_or_path"].digest,
-                        "commit": stage.parents["model_name_or_path"].commit},
+                        "commit": stage.parents["model_name_or_path"].commit, "licence": licence_of(base)},
             training={"steps": trainer.state.global_step, "processes": trainer.accelerator.num_processes,
                       "max_length": config.max_length, "prompt_max_length": config.prompt_max_length,
                       "final": history[-1]})

@@ -41,6 +41,7 @@ def main(config: RerankerConfig, given: dict) -> None:
     from anna_embed.data.pairs import sample
     from anna_embed.hub.cards import render
     from anna_embed.kinds import KINDS
+    from anna_embed.origin import licence_of
     from anna_embed.schema import CORPUS, PAIRS
     from anna_embed.tables import read_split, tasks_of
     from anna_embed.teacher import dense
@@ -85,7 +86,9 @@ def main(config: RerankerConfig, given: dict) -> None:
     model.save_pretrained(str(work), create_model_card=False)
     loss = trainer.state.log_history[-1]["train_loss"]
     manifest = stage.manifest({"lists": len(lists)}, metrics={"mean ListNet loss": round(loss, 4)},
-                              tasks=tasks_of("pairs", pairs_folder), base_model={"name": config.base_model})
+                              tasks=tasks_of("pairs", pairs_folder),
+                              base_model={"name": config.base_model, "commit": stage.parents["base_model"].commit,
+                                          "licence": licence_of(stage.parents["base_model"].path)})
     render(work, manifest)
     stage.finish(manifest)
 

@@ -6,6 +6,12 @@ from typing import Any, Literal
 from anna_embed.config.base import StageConfig, described
 from anna_embed.parsing import RecipeError
 
+STEMMERS = ("none", "arabic", "armenian", "basque", "catalan", "danish", "dutch", "english", "finnish", "french",
+            "german", "greek", "hindi", "hungarian", "indonesian", "irish", "italian", "lithuanian", "nepali",
+            "norwegian", "porter", "portuguese", "romanian", "russian", "spanish", "swedish", "tamil", "turkish")
+STOP_WORDS = ("none", "chinese", "danish", "dutch", "english", "english_plus", "french", "german", "italian", "korean",
+              "norwegian", "portuguese", "russian", "spanish", "swedish", "turkish")
+
 
 @dataclass
 class ConvertConfig(StageConfig):
@@ -71,7 +77,11 @@ class ScoreConfig(StageConfig):
     Args:
         depth (`int`): Candidates that BM25 and the dense retriever propose each; their union is scored by all three.
         bm25_k1, bm25_b (`float`): BM25's parameters; 1.5 and 0.75 are bm25s's defaults (the report names none).
+        bm25_stemmer, bm25_stop_words (`str`): Languages that Snowball and bm25s know, or `none`.
         rrf_k (`int`): The constant of reciprocal rank fusion; 60 as in the report.
+        token_budget (`int`): Tokens of a batch of the cross-encoder, padding included.
+        memory_gb (`float`): Of each process, beside its models: bounds the blocks of the dense search; shards that
+            would need more are refused.
     """
 
     dense_model: str | None = field(default=None, **described("SentenceTransformer, a folder or Hub id."))
@@ -82,18 +92,30 @@ class ScoreConfig(StageConfig):
     depth: int = field(default=50, **described("Candidates per first-stage retriever."))
     bm25_k1: float = field(default=1.5, **described("BM25 k1."))
     bm25_b: float = field(default=0.75, **described("BM25 b."))
+    bm25_stemmer: str = field(default="english", **described("Language of the Snowball stemmer, or none."))
+    bm25_stop_words: str = field(default="english", **described("Language of the stop words, or none."))
     rrf_k: int = field(default=60, **described("Constant of reciprocal rank fusion."))
     max_length: int = field(default=512, **described("Tokens of query and passage together in the cross-encoder."))
-    batch_size: int = field(default=64, **described("Texts or pairs per forward pass."))
+    batch_size: int = field(default=64, **described("Texts per forward pass of the dense model."))
+    token_budget: int = field(default=16384, **described("Tokens per forward pass of the cross-encoder."))
     dtype: Literal["float32", "bfloat16"] = field(default="float32", **described("Weights of both models."))
     shard_size: int = field(default=256, **described("Queries per shard; a kill loses one shard at most."))
+    memory_gb: float = field(default=4.0, **described("Memory of each process, beside the models."))
 
     def __post_init__(self):
         super().__post_init__()
         self.require("dense_model", self.dense_model is not None, "name a SentenceTransformer, a folder or a Hub id")
         self.require("depth", self.depth >= 1, "write 1 or more")
+        self.require("bm25_k1", self.bm25_k1 >= 0, "write 0 or more, for example 1.5")
         self.require("bm25_b", 0 <= self.bm25_b <= 1, "write a number from 0 to 1")
+        self.require("bm25_stemmer", self.bm25_stemmer in STEMMERS, f"write one of {', '.join(STEMMERS)}")
+        self.require("bm25_stop_words", self.bm25_stop_words in STOP_WORDS, f"write one of {', '.join(STOP_WORDS)}")
         self.require("rrf_k", self.rrf_k >= 1, "write 1 or more; the report uses 60")
+        self.require("max_length", self.max_length >= 8, "write 8 or more tokens")
+        self.require("batch_size", self.batch_size >= 1, "write 1 or more texts")
+        self.require("token_budget", self.token_budget >= 1, "write a number of tokens, for example 16384")
+        self.require("shard_size", self.shard_size >= 1, "write 1 or more queries")
+        self.require("memory_gb", self.memory_gb >= 0.1, "write 0.1 or more gigabytes")
 
 
 @dataclass
@@ -115,9 +137,11 @@ class MineConfig(StageConfig):
     score_source: Literal["dense", "reranker"] = field(default="dense", **described("Scores the margin applies to."))
     top_k: int = field(default=50, **described("Draw from the best top_k candidates left."))
     seed: int = field(default=42, **described("Draws the negatives, together with query and positive."))
+    shard_size: int = field(default=2048, **described("Rows per shard; a kill loses one shard at most."))
 
     def __post_init__(self):
         super().__post_init__()
         self.require("num_negatives", self.num_negatives >= 0, "write 0 or more; the report uses 7")
         self.require("margin", 0 < self.margin <= 1, "write a share in (0, 1]; the report uses 0.95")
         self.require("top_k", self.top_k >= 1, "write 1 or more")
+        self.require("shard_size", self.shard_size >= 1, "write 1 or more rows")

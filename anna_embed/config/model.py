@@ -1,5 +1,6 @@
 """What the YAML of the training, export, benchmark and publish stages may say."""
 
+import math
 import re
 from dataclasses import dataclass, field
 from typing import Literal
@@ -21,6 +22,8 @@ class TrainConfig(StageConfig):
             0.001 for RRF (at 1 its targets are uniform).
         max_examples (`int`): 0 to this many few-shot examples stand in front of queries, drawn from the same batch.
         token_budget (`int`): Tokens per forward pass; decides memory, never the result.
+        task_weights (`dict[str, float]`): The mixture: how often an epoch passes over a task's rows, 1 if not named.
+        dry_run (`bool`): Print what training will do, with the memory and time that one real row takes, and stop.
     """
 
     triplets: str | None = field(default=None, **described("Folder or Hub id of the triplets."))
@@ -39,6 +42,8 @@ class TrainConfig(StageConfig):
     prompt_max_length: int = field(default=2048, **described("Tokens of examples, instruction and query together."))
     example_group_size: int = field(default=32, **described("Queries that share one draw of examples."))
     token_budget: int = field(default=4096, **described("Tokens per forward pass."))
+    task_weights: dict[str, float] = field(default_factory=dict, **described("Passes over a task's rows per epoch."))
+    dry_run: bool = field(default=False, **described("Print what training will do, and stop."))
 
     def __post_init__(self):
         super().__post_init__()
@@ -52,6 +57,8 @@ class TrainConfig(StageConfig):
         self.require("max_examples", 0 <= self.max_examples <= 16, "write 0 to 16; the report's recipe uses 5")
         self.require("token_budget", self.token_budget >= 1, "write a number of tokens, for example 2048")
         self.require("example_group_size", self.example_group_size >= 1, "write 1 or more")
+        self.require("task_weights", all(0 < w < math.inf for w in self.task_weights.values()),
+                     "write a positive number for each task; leave a task out of the recipe to train without it")
 
 
 @dataclass
@@ -78,25 +85,53 @@ class ExportConfig(StageConfig):
 
 @dataclass
 class BenchmarkConfig(StageConfig):
-    """Scores on held-out rows: the pairs' test splits, and mteb tasks by name.
+    """Scores of a model on the pairs' held-out rows and on mteb tasks.
 
     Args:
-        baselines (`bool`): Score BM25, the base model, the dense teacher and the reranker beside the model.
+        model (`str`): An exported model, any SentenceTransformer, or a bare decoder, which is asked as training would
+            begin with it (last token, our prompts).
+        pairs (`str`): Their test splits are scored. May be absent if mteb tasks are named.
+        tasks (`list[str]`), benchmark (`str`): mteb tasks by name, and all of a benchmark.
+        panel (`bool`): The mteb tasks whose real data can be had without the Hub; those that no mirror holds are left
+            out, and it is said.
+        dev_panel (`bool`): Small parts of mteb tasks without test rows, to choose settings by.
+        num_examples (`int`): Few-shot examples in the prompts, drawn from the training rows of the pairs; `None` keeps
+            the prompts of the model.
+        baselines (`bool`): Score BM25, the base model, the dense teacher and the reranker beside the model, on the
+            held-out rows.
         rerank_depth (`int`): Candidates per query that the reranker orders.
     """
 
-    model: str | None = field(default=None, **described("Folder or Hub id of the SentenceTransformer."))
+    model: str | None = field(default=None, **described("Folder or Hub id of the model."))
     pairs: str | None = field(default=None, **described("Folder or Hub id of the pairs, for their test splits."))
     base_model: str | None = field(default=None, **described("The untrained backbone, for comparison."))
     dense_model: str | None = field(default=None, **described("The dense teacher, for comparison."))
     reranker: str | None = field(default=None, **described("The cross-encoder teacher, for comparison."))
     baselines: bool = field(default=True, **described("Also score the base model and the teachers."))
-    tasks: list[str] = field(default_factory=list, **described("mteb task names to run besides."))
+    tasks: list[str] = field(default_factory=list, **described("mteb task names."))
+    benchmark: str | None = field(default=None, **described("A benchmark of mteb's, for example 'MTEB(eng, v2)'."))
+    panel: bool = field(default=False, **described("The mteb tasks whose data can be had without the Hub."))
+    dev_panel: bool = field(default=False, **described("Small parts of mteb tasks, without test rows."))
+    num_examples: int | None = field(default=None, **described("Few-shot examples in each prompt; 0 for none."))
     rerank_depth: int = field(default=20, **described("Candidates per query for the reranker."))
     rerank_queries: int = field(default=200, **described("Queries per task for the reranker at most."))
     max_length: int = field(default=512, **described("Tokens of a text."))
     batch_size: int = field(default=32, **described("Texts per forward pass."))
     dtype: Literal["float32", "bfloat16"] = field(default="bfloat16", **described("Type of the weights."))
+    seed: int = field(default=42, **described("Draws the examples."))
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.require("num_examples", self.num_examples is None or 0 <= self.num_examples <= 16,
+                     "write 0 to 16, or leave it out for the prompts of the model")
+        self.require("max_length", self.max_length >= 8, "write 8 or more tokens")
+        self.require("batch_size", self.batch_size >= 1, "write 1 or more texts")
+        self.require("rerank_depth", self.rerank_depth >= 1, "write 1 or more candidates")
+        self.require("rerank_queries", self.rerank_queries >= 1, "write 1 or more queries")
+
+    @property
+    def asks_mteb(self) -> bool:
+        return bool(self.tasks or self.benchmark or self.panel or self.dev_panel)
 
 
 @dataclass

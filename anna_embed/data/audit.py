@@ -53,14 +53,16 @@ def texts_of_test_set(at: Located, test_set: dict[str, str]) -> list[str]:
 
 
 def all_texts(rows: Dataset) -> Iterator[str]:
-    """Every string in the rows of a test set, however nested, that is longer than one word.
+    """Every text in the rows of a test set, however nested.
 
-    Ids, languages and most labels are single words; a column that repeats few texts over and over holds labels too.
+    Ids, languages and most labels are single words, and a column that repeats few texts over and over holds labels
+    too. Where most are longer, a single word is a text like the others ("quiet" among the utterances of MASSIVE).
     """
     for column in rows.column_names:
-        texts = [text for text in _strings(rows[column][:]) if len(text.split()) > 1]
+        strings = [text for text in _strings(rows[column][:]) if text.strip()]
+        texts = [text for text in strings if len(text.split()) > 1]
         if len(set(texts)) * REPEATS > len(texts):
-            yield from texts
+            yield from strings if 2 * len(texts) > len(strings) else texts
 
 
 def _strings(value):
@@ -72,7 +74,7 @@ def _strings(value):
 
 
 class Protected:
-    """The texts of all test sets of a recipe, by fingerprint, and the name of the set each belongs to.
+    """The texts of all test sets of a recipe, by fingerprint, and the names of the sets that each belongs to.
 
     Args:
         drop (`bool`): Training rows that hold one are dropped; else they are counted.
@@ -82,12 +84,20 @@ class Protected:
         self.drop, self.names = drop, {}
 
     def add(self, name: str, texts: Iterable[str]) -> None:
+        alone = (name,)  # one tuple for millions of texts
         for text in texts:
-            self.names.setdefault(fingerprint(text), name)
+            mark = fingerprint(text)
+            names = self.names.get(mark, ())
+            if name not in names:
+                self.names[mark] = names + alone if names else alone
+
+    def owners(self, text: str) -> tuple[str, ...]:
+        """The test sets that `text` occurs in, in the order in which they were added."""
+        return self.names.get(fingerprint(text), ()) if self.names else ()
 
     def owner(self, text: str) -> str | None:
-        """The test set that `text` occurs in, or None."""
-        return self.names.get(fingerprint(text)) if self.names else None
+        """The first test set that `text` occurs in, or None."""
+        return next(iter(self.owners(text)), None)
 
 
 def drop_protected(pairs: list[dict], kind: str, protected: Protected) -> tuple[list[dict], Counter, int]:
@@ -98,19 +108,31 @@ def drop_protected(pairs: list[dict], kind: str, protected: Protected) -> tuple[
     Returns:
         `tuple[list[dict], Counter, int]`: the pairs left, how many were dropped by reason, how many negatives went.
     """
-    def passages(pair):
-        return [] if kind == "classification" else [pair["positive"], *pair["negatives"]]
-
-    texts = {text for pair in pairs for text in (pair["query"], *passages(pair))}  # each looked up once
+    texts = {text for pair in pairs for text in (*_own(pair, kind), *_negatives(pair, kind))}  # each looked up once
     owners = {text: owner for text in texts if (owner := protected.owner(text))}
     kept, dropped, gone = [], Counter(), 0
     for pair in pairs:
-        owner = next((owners[text] for text in (pair["query"], *passages(pair)[:1]) if text in owners), None)
+        owner = next((owners[text] for text in _own(pair, kind) if text in owners), None)
         if owner:
             dropped[f"text occurs in the test set {owner}"] += 1
             continue
-        bad = {text for text in passages(pair)[1:] if text in owners}
+        bad = {text for text in _negatives(pair, kind) if text in owners}
         negatives = [n for n in pair["negatives"] if n not in bad]
         gone += len(pair["negatives"]) - len(negatives)
         kept.append({**pair, "negatives": negatives})
     return kept, dropped, gone
+
+
+def overlaps(pairs: list[dict], kind: str, protected: Protected) -> Counter:
+    """How many pairs share their query or positive with each test set; one pair may share with several."""
+    names = {text: protected.owners(text) for pair in pairs for text in _own(pair, kind)}
+    return Counter(f"pairs that share a text with the test set {name}" for pair in pairs
+                   for name in dict.fromkeys(name for text in _own(pair, kind) for name in names[text]))
+
+
+def _own(pair, kind):
+    return [pair["query"]] if kind == "classification" else [pair["query"], pair["positive"]]
+
+
+def _negatives(pair, kind):
+    return [] if kind == "classification" else pair["negatives"]

@@ -4,6 +4,7 @@ import random
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from itertools import accumulate
 
 from anna_embed.data.source import Source
 from anna_embed.data.texts import by_hash, clean
@@ -25,7 +26,8 @@ def clustering(source: Source, rows: list[dict], seed: int, made) -> Iterator[tu
     """Text, another text of its category, texts of other categories as negatives, and the category's name.
 
     Which ones depends on texts and seed only: within a category every text is once the positive of the text before it
-    in the order of their hashes.
+    in the order of their hashes. Every text of another category is as likely a negative: were the category drawn
+    first, the one text of a rare category would be a negative of thousands.
     """
     found = labelled(source, rows, made.dropped, made.steps)
     names = _several_names(source, found)
@@ -33,16 +35,18 @@ def clustering(source: Source, rows: list[dict], seed: int, made) -> Iterator[tu
     texts = defaultdict(list)
     for text in by_hash(found, seed):
         texts[found[text]].append(text)
-    for number, label in enumerate(names):
+    ordered = [text for label in names for text in texts[label]]
+    starts = accumulate((len(texts[label]) for label in names), initial=0)
+    for label, start in zip(names, starts):
         own = texts[label]
         if len(own) == 1:
             made.dropped["category with a single text"] += 1
             continue
         for text, positive in zip(own, own[1:] + own[:1]):
             draw = random.Random(f"{seed}:{text}")
-            # a category other than the own one: those behind it move up by one
-            others = [names[k + (k >= number)] for k in (draw.randrange(len(names) - 1) for _ in range(NEGATIVES))]
-            yield text, positive, list(dict.fromkeys(draw.choice(texts[other]) for other in others)), label
+            # a place outside the own category: those from its start on move up by its size
+            places = [draw.randrange(len(ordered) - len(own)) for _ in range(NEGATIVES)]
+            yield text, positive, list(dict.fromkeys(ordered[k + len(own) * (k >= start)] for k in places)), label
 
 
 def labelled(source: Source, rows: list[dict], dropped: Counter, steps: Counter) -> dict[str, str]:

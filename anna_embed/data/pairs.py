@@ -1,11 +1,11 @@
 """One task's pairs and passages, ready to be written."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from anna_embed.artifacts import Located
-from anna_embed.data.audit import Protected, drop_protected
+from anna_embed.data.audit import Protected, drop_protected, overlaps
 from anna_embed.data.convert import convert
 from anna_embed.data.rows import look_up, lookup_table, read_rows
 from anna_embed.data.source import Source
@@ -32,7 +32,8 @@ class Table:
 
 def held_out(source: Source, at: Located, seed: int, protected: Protected) -> Table:
     """The rows that are never trained on; `protected` learns their texts."""
-    pairs, corpus, dropped, steps = read_pairs(source, at, source.test_split or source.split, seed)
+    whole = replace(source, leave_out={})  # which is for training rows
+    pairs, corpus, dropped, steps = read_pairs(whole, at, source.test_split or source.split, seed)
     retrieval = KINDS[source.kind].scored
     pairs, over = sample(pairs, source.test_limit, seed, by="positive_id" if retrieval else "query_id")
     protected.add(source.name, (p["query"] for p in pairs))
@@ -50,6 +51,7 @@ def training(source: Source, at: Located, seed: int, protected: Protected) -> Ta
     """
     pairs, corpus, dropped, steps = read_pairs(source, at, source.split, seed)
     clean, seen, gone = drop_protected(pairs, source.kind, protected)
+    steps += overlaps(pairs, source.kind, protected)
     if protected.drop:
         if not clean:
             raise source.error(f"all {len(pairs)} training pairs occur in a test set ({dict(seen)}); leave the task "
@@ -75,16 +77,16 @@ def read_pairs(source: Source, at: Located, split: str, seed: int) -> tuple[list
     Raises:
         [`RecipeError`]: a column is missing, an id has no passage, or no pair is left.
     """
-    rows = read_rows(source, at, split)
+    rows, left_out = read_rows(source, at, split)
     total, passages = len(rows), {}
     if source.queries:
         rows = look_up(source, at, rows, "query", lookup_table(f"{source.key}: queries", at, source.queries))
     if source.corpus:
         passages = lookup_table(f"{source.key}: corpus", at, source.corpus)
         rows = look_up(source, at, rows, "positive", passages)
-    lost = total - len(rows)
+    left_out += Counter({"id without a text": total - len(rows)})
     pairs, dropped, steps = convert(source, rows, seed)
-    dropped, steps = dropped + Counter({"id without a text": lost}), steps + Counter(rows=lost)
+    dropped, steps = dropped + left_out, steps + Counter(rows=left_out.total())
     if not pairs:
         raise source.error(f"no pair is left of the {total} rows of '{at.reference}', split '{split}' (dropped: "
                            f"{dict(dropped)}); mend the data or choose another split.")

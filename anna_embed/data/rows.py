@@ -1,5 +1,6 @@
 """A dataset's rows under our column names: columns picked, joined and exploded, ids replaced by texts."""
 
+from collections import Counter
 from typing import Any
 
 from datasets import ClassLabel, Dataset
@@ -11,13 +12,14 @@ from anna_embed.data.texts import join
 from anna_embed.parsing import RecipeError
 
 
-def read_rows(source: Source, at: Located, split: str) -> list[dict[str, Any]]:
-    """One split of a source under our column names.
+def read_rows(source: Source, at: Located, split: str) -> tuple[list[dict[str, Any]], Counter]:
+    """One split of a source under our column names, and how many rows the source leaves out, by reason.
 
     Raises:
         [`RecipeError`]: a column is missing, or holds what its kind cannot use.
     """
     rows = load_rows(source.key, at, source.config, split, source.files_of(split))
+    rows, left_out = _leave_out(source, at, rows)
     may_be_lists = {"positive", "negatives"} | ({"text", "label"} if "text" in source.columns else set())
     found = {}
     for ours, theirs in source.columns.items():
@@ -27,7 +29,21 @@ def read_rows(source: Source, at: Located, split: str) -> list[dict[str, Any]]:
             values = _names(rows.features.get(theirs), values)
         found[ours] = values
     table = [dict(zip(found, values)) for values in zip(*found.values())]
-    return _explode(source, table) if "text" in found else table
+    return (_explode(source, table) if "text" in found else table), left_out
+
+
+def _leave_out(source, at, rows):
+    left_out = Counter()
+    for column, unwanted in source.leave_out.items():
+        values = [str(value) for value in picked(f"{source.key}: leave_out", at, rows, column)]
+        for value in unwanted:
+            if value not in values:
+                raise source.error(f"leave_out: {column}: no row of '{at.reference}' has {value!r}; name values that "
+                                   f"it has: {', '.join(sorted(set(values))[:20])}.")
+        places = [place for place, value in enumerate(values) if value not in unwanted]
+        left_out += Counter(f"{column} is {value}" for value in values if value in unwanted)
+        rows = rows.select(places)
+    return rows, left_out
 
 
 def picked(key: str, at: Located, rows: Dataset, theirs: str | list[str]) -> list[Any]:

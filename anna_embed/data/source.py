@@ -36,6 +36,8 @@ class Source:
         config, split, revision (`str`): Which rows of the dataset; `train[:100000]` reads the first of them.
         files (`str` or `list[str]`): Patterns of data files in the dataset (`en/{split}*`), for repositories with a
             loading script, which `datasets` no longer runs, or with far more files than needed.
+        leave_out (`dict`): Training rows that are not read: a column of the dataset and values of it
+            (`{year: ['2015', '2016']}`).
         corpus, queries (`dict`): `{config, split, id, text}` of the tables that ids refer to.
         labels (`dict`): The dataset's label values to readable ones (NLI: entailment, neutral, contradiction).
         label_pattern (`str`): The part of a label that counts, as a regular expression.
@@ -59,6 +61,7 @@ class Source:
     split: str = "train"
     revision: str | None = None
     files: str | list[str] | None = None
+    leave_out: dict[str, list[str]] = field(default_factory=dict)
     corpus: dict[str, Any] | None = None
     queries: dict[str, Any] | None = None
     labels: dict[Any, str] = field(default_factory=dict)

@@ -84,7 +84,8 @@ REPORT = (
     Source("STSBenchmark", "sts", "mteb/stsbenchmark-sts", GRADED, SIMILAR, licence="CC BY-SA 4.0",
            mteb_tasks=["STSBenchmark"],
            notes="Put together from SemEval 2012 to 2017: its training split holds 1,003 of the 3,108 STS12 test "
-                 "pairs, 597 of 1,500 of STS13, 1,861 of 3,750 of STS14: audit against them."),
+                 "pairs, 597 of 1,500 of STS13, 1,861 of 3,750 of STS14: audit against them. Its year column says "
+                 "which SemEval a pair is of: leave_out: {year: [...]} where a test set is not at hand."),
 
     # ---- classification: the label's text is the positive ----------------------------------------------------------
     Source("AmazonCounterfactualClassification", "classification", "mteb/amazon_counterfactual",
@@ -231,6 +232,9 @@ MORE = (
            config="title-title-pair", licence="CC BY-SA 3.0",
            notes="Same sites as CQADupStack, AskUbuntuDupQuestions and StackOverflowDupQuestions: audit against "
                  "those."),
+    Source("ArxivTitleAbstract", "retrieval", "mteb/raw_arxiv", {"query": "title", "positive": "abstract"},
+           "Given the title of a scientific paper, retrieve its abstract.", licence="CC0 1.0",
+           notes="The papers of ArxivClusteringP2P: audit against the same sets. Read a part: split: train[:300000]."),
     beir("SciFact", "mteb/scifact", "Given a scientific claim, retrieve documents that support or refute the claim.",
          licence="CC BY 4.0; abstracts ODC-By 1.0", mteb_tasks=["SciFact"], notes="919 judgements, 5,183 abstracts."),
     Source("MassiveIntentClassification", "classification", "mteb/amazon_massive_intent", LABELLED,

@@ -22,7 +22,8 @@ def block_attention(module, query, key, value, attention_mask, dropout=0.0, scal
     Args:
         module (`torch.nn.Module`): the attention layer.
         query (`torch.Tensor` of shape `(1, h, n, d)`): queries of a packed row.
-        key, value (`torch.Tensor` of shape `(1, g, n, d)`): keys and values, `h / g` queries' heads to each.
+        key, value (`torch.Tensor` of shape `(1, g, p + n, d)`): keys and values, `h / g` queries' heads to each; the
+            first are those of a prefix that the row goes on from.
         attention_mask (`torch.Tensor` of shape `(1, 1, 1, s)`): 0 or -inf for each query and key of each group of
             blocks, one after the other (`masks.block_mask`): of this layer, as layers may differ in their window.
         dropout (`float`): of the attention weights.
@@ -35,14 +36,44 @@ def block_attention(module, query, key, value, attention_mask, dropout=0.0, scal
     if blocks is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, **kwargs)
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
-    masks = attention_mask.flatten().split([group.seen.numel() for group in blocks.groups])
-    masks = [mask.view_as(group.seen) for mask, group in zip(masks, blocks.groups)]
+    sizes, flat = [group.seen.numel() for group in blocks.groups], attention_mask.flatten()
+    masks = [mask.view_as(group.seen) for mask, group in zip(flat[: sum(sizes)].split(sizes), blocks.groups)]
     states = [state[0].transpose(0, 1) for state in (query, key, value)]
-    if query.device.type == "cpu" and dropout == 0:
+    prefix = key.shape[2] - query.shape[2]
+    if prefix > 0:
+        window = flat.split([sum(sizes), len(flat) - sum(sizes)])[1].view(-1, prefix)
+        out = _behind_prefix(*states, blocks, masks, window, scaling)
+    elif query.device.type == "cpu" and dropout == 0:
         out = BlockProducts.apply(*states, blocks, masks, scaling)
     else:
         out = _by_sdpa(*states, blocks, masks, scaling, dropout)
     return out[None], None
+
+
+def _behind_prefix(query, key, value, blocks, masks, window, scaling):
+    """As [`BlockProducts`], without gradients, behind a prefix: its keys, the first ones, are the same for all blocks
+    and multiplied at once. `window` is the mask of the prefix, `(n, p)`, or empty."""
+    prefix, (heads, size) = len(key) - len(query), key.shape[1:]
+    first = [state[:prefix].transpose(0, 1) for state in (key, value)]
+    outputs = []
+    for group, mask in zip(blocks.groups, masks):
+        count = len(mask)
+        q = (query[group.queries].float() * scaling).view(count, SIZE, heads, -1, size).permute(2, 0, 3, 1, 4)
+        k, v = (state[prefix:][group.keys].view(count, -1, heads, size).permute(2, 0, 1, 3) for state in (key, value))
+        # Scores in float32, as in SDPA's kernels.
+        rows, own = q.reshape(heads, -1, size).float(), [k.flatten(0, 1).float(), v.flatten(0, 1)]
+        scores = rows.new_empty(*rows.shape[:2], prefix + mask.shape[2])
+        torch.bmm(rows, first[0].float().mT, out=scores[:, :, :prefix])
+        by_block = scores.view(heads, count, -1, SIZE, scores.shape[2])
+        behind = torch.bmm(rows.view(heads * count, -1, size), own[0].mT)
+        torch.add(behind.view(*by_block.shape[:4], -1), mask[:, None], out=by_block[..., prefix:])
+        if len(window):
+            by_block[..., :prefix] += window[group.queries].view(count, 1, SIZE, prefix)
+        weights = torch.softmax(scores, 2).to(value.dtype)
+        out = torch.bmm(weights[:, :, :prefix], first[1]).view(heads * count, -1, size)
+        out = out.baddbmm_(weights.view(heads * count, -1, weights.shape[2])[:, :, prefix:], own[1])
+        outputs.append(out.view(q.shape).permute(1, 3, 0, 2, 4).reshape(-1, *query.shape[1:]))
+    return torch.cat(outputs)[blocks.places]
 
 
 def _by_sdpa(query, key, value, blocks, masks, scaling, dropout):
@@ -89,7 +120,7 @@ class BlockProducts(torch.autograd.Function):
         outputs = []
         for group, mask in zip(blocks.groups, masks):
             q, k, v = _stacked(query, group.queries, key), _batched(key, group), _batched(value, group)
-            outputs.append(_unstacked(torch.bmm(_weights(q, k, mask, scaling), v), query))
+            outputs.append(_unstacked(torch.bmm(_weights(q, k, mask, scaling).to(v.dtype), v), query))
         return torch.cat(outputs)[blocks.places]
 
     @staticmethod
@@ -104,8 +135,9 @@ class BlockProducts(torch.autograd.Function):
         for group, mask, part in zip(ctx.blocks.groups, ctx.masks, parts):
             q, k, v = _stacked(query, group.queries, key), _batched(key, group), _batched(value, group)
             weights, part = _weights(q, k, mask, ctx.scaling), _stacked(part, None, key)
-            grad_weights = torch.bmm(part, v.transpose(1, 2))
+            grad_weights = torch.bmm(part, v.mT).float()
             grad_scores = torch._softmax_backward_data(grad_weights, weights, -1, weights.dtype).mul_(ctx.scaling)
+            grad_scores, weights = grad_scores.to(q.dtype), weights.to(v.dtype)
             grad_query.append(_unstacked(torch.bmm(grad_scores, k), query))
             for total, found in zip(grads, (torch.bmm(grad_scores.mT, q), torch.bmm(weights.mT, part))):
                 found = found.unflatten(0, (len(group.seen), -1)).transpose(1, 2).flatten(0, 1)
@@ -132,8 +164,8 @@ def _batched(states: torch.Tensor, group) -> torch.Tensor:
 
 
 def _weights(q: torch.Tensor, k: torch.Tensor, mask: torch.Tensor, scaling: float) -> torch.Tensor:
-    """The softmax over the keys of each block, `(b * g, h / g * SIZE, k)`."""
-    scores = torch.bmm(q * scaling, k.mT)
+    """The softmax over the keys of each block, `(b * g, h / g * SIZE, k)`, float32 as in SDPA's kernels."""
+    scores = torch.bmm(q.float() * scaling, k.float().mT)
     # In place, over views: (blocks, heads, queries, keys) plus what is the same for all heads.
     scores.view(len(mask), -1, *mask.shape[1:]).add_(mask[:, None])
     return torch.softmax(scores, -1)

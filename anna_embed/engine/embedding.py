@@ -7,7 +7,7 @@ from accelerate.utils import extract_model_from_parallel
 from transformers.utils import logging
 
 from .attention import IMPLEMENTATION
-from .masks import can_pack
+from .masks import DENSE, can_pack
 from .packing import Row, plan_rows
 from .padding import PaddedRows, plan_padded
 from .pooling import normalize
@@ -51,13 +51,30 @@ def embed_row(model: torch.nn.Module, row: Row | PaddedRows) -> torch.Tensor:
         `torch.Tensor` of shape `(m, d)`, float32, each of length one, on the model's device, in the order of
         `row.texts`.
     """
+    return normalize(pool_row(model, row))
+
+
+def pool_row(model: torch.nn.Module, row: Row | PaddedRows, states=None) -> torch.Tensor:
+    """
+    The last hidden state of the last token of each text of one row.
+
+    Args:
+        model, row: as for [`embed_row`].
+        states ([`~transformers.Cache`], *optional*): of the prefix that the row goes on from.
+
+    Returns:
+        `torch.Tensor` of shape `(m, d)`, in the dtype and on the device of the model, in the order of `row.texts`.
+    """
     backbone = extract_model_from_parallel(model, keep_torch_compile=False)  # wrappers hide the config
-    if isinstance(row, Row) and backbone.config._attn_implementation == "sdpa":
+    packs_blocks = isinstance(row, Row) and backbone.config.model_type not in DENSE
+    if packs_blocks and backbone.config._attn_implementation == "sdpa":
         backbone.set_attn_implementation(IMPLEMENTATION)  # for good: without blocks it is SDPA as before
     kind = backbone.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else backbone.dtype
     inputs = row.inputs(backbone.config, dtype, backbone.device)
-    return normalize(row.pool(model(**inputs, use_cache=False).last_hidden_state))
+    if states is not None:
+        inputs["past_key_values"] = states
+    return row.pool(model(**inputs, use_cache=False).last_hidden_state)
 
 
 def in_caller_order(vectors: Sequence[torch.Tensor], rows: Sequence[Row] | Sequence[PaddedRows]) -> torch.Tensor:

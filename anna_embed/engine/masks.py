@@ -12,6 +12,8 @@ PACKABLE = frozenset(
     + ["mistral", "mixtral", "olmo2", "olmo3", "phi3", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe", "smollm3"]
     + ["stablelm", "starcoder2"]
 )
+# Their layers do not hand on to attention what they do not know, so that it would never see the blocks.
+DENSE = frozenset(["stablelm"])
 
 
 def can_pack(config) -> tuple[bool, str]:
@@ -57,8 +59,8 @@ def attention_mask(
         device (`torch.device` or `str`, *optional*, defaults to `"cpu"`): where to build it.
 
     Returns:
-        `torch.Tensor` of shape `(1, 1, n, n)`, 0 where a token is seen and -inf elsewhere; for a model with both kinds
-        of layers a `dict` of two of them under `full_attention` and `sliding_attention`.
+        `torch.Tensor` of shape `(1, 1, n, start + n)`, 0 where a token is seen and -inf elsewhere; for a model with
+        both kinds of layers a `dict` of two of them under `full_attention` and `sliding_attention`.
 
     Raises:
         `KeyError`: if the model has layers that [`can_pack`] refuses, or windowed layers but no window.
@@ -66,7 +68,8 @@ def attention_mask(
     exits, positions = row.exits.to(device), row.position_ids.to(device)
     entries = torch.arange(len(exits), device=device)
     ancestors = (entries <= entries[:, None]) & (entries[:, None] < exits)
-    return _by_layer(ancestors, positions[:, None] - positions, config, dtype)
+    ancestors = torch.cat([ancestors.new_ones(len(exits), row.start), ancestors], 1)
+    return _by_layer(ancestors, positions[:, None] - row.key_positions.to(device), config, dtype)
 
 
 def block_mask(
@@ -81,20 +84,25 @@ def block_mask(
         config, dtype, device: as for [`attention_mask`].
 
     Returns:
-        As [`attention_mask`], but of shape `(1, 1, 1, s)`: the masks of all groups of blocks, one after the other.
+        As [`attention_mask`], but of shape `(1, 1, 1, s)`: the masks of all groups of blocks, one after the other. For
+        layers with a window they are followed by that of the prefix, `n` times `start`; without one all of it is seen.
     """
     seen, distance = [], []
     for group in blocks.groups:
         queries, keys = (row.position_ids[part].view(len(group.seen), -1) for part in (group.queries, group.keys))
         seen.append(group.seen.flatten())
         distance.append((queries[:, :, None] - keys[:, None, :]).flatten())
-    return _by_layer(torch.cat(seen)[None].to(device), torch.cat(distance)[None].to(device), config, dtype)
+    prefix = len(row.position_ids) * row.start
+    seen.append(torch.ones(prefix, dtype=torch.bool))
+    distance.append((row.position_ids[:, None] - torch.arange(row.start)).flatten())
+    return _by_layer(torch.cat(seen)[None].to(device), torch.cat(distance)[None].to(device), config, dtype, prefix)
 
 
-def _by_layer(ancestors, distance, config, dtype) -> torch.Tensor | dict[str, torch.Tensor]:
-    """The mask of each kind of layers: what is seen of the ancestors, given how many positions away they are."""
+def _by_layer(ancestors, distance, config, dtype, prefix=0) -> torch.Tensor | dict[str, torch.Tensor]:
+    """The mask of each kind of layers: what is seen of the ancestors, given how many positions away they are. The last
+    `prefix` entries are for layers with a window only."""
     settings = config.to_dict()
-    seen = {"full_attention": ancestors}
+    seen = {"full_attention": ancestors[:, : ancestors.shape[1] - prefix]}
     if settings.get("sliding_window") is not None:
         seen["sliding_attention"] = ancestors & (distance < settings["sliding_window"])
     # A float mask made once, not a boolean one: SDPA would turn that into floats again in every layer, and keep each

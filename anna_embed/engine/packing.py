@@ -42,6 +42,8 @@ class Row:
             Index in the row of each text's last token.
         texts (`torch.Tensor` of shape `(m,)`, int64):
             Which of the caller's token lists those are. Repeated lists are each listed, with the same `last`.
+        start (`int`):
+            Tokens of a prefix that all texts of the row go on from, and whose states it is given.
     """
 
     input_ids: torch.Tensor
@@ -49,6 +51,12 @@ class Row:
     exits: torch.Tensor
     last: torch.Tensor
     texts: torch.Tensor
+    start: int = 0
+
+    @property
+    def key_positions(self) -> torch.Tensor:
+        """The positions of the prefix and of the row."""
+        return torch.cat([torch.arange(self.start), self.position_ids])
 
     def inputs(self, config, dtype: torch.dtype, device: torch.device) -> dict:
         """What the model is called with: a batch of one row, its positions and its explicit mask."""
@@ -65,7 +73,7 @@ class Row:
         return hidden[0, self.last.to(hidden.device)]
 
 
-def plan_rows(token_lists: Sequence[Sequence[int]], budget: float, align: int = 1) -> list[Row]:
+def plan_rows(token_lists: Sequence[Sequence[int]], budget: float, align: int = 1, start: int = 0) -> list[Row]:
     """
     Pack token lists into rows that encode each distinct token once.
 
@@ -82,6 +90,8 @@ def plan_rows(token_lists: Sequence[Sequence[int]], budget: float, align: int = 
         align (`int`, *optional*, defaults to 1):
             Rows are filled up to a multiple of this many tokens, for kernels and compilers that want few shapes. A
             filling token sees itself only, and nothing sees it.
+        start (`int`, *optional*, defaults to 0):
+            The lists go on from a prefix of this many tokens whose states the rows will be given.
 
     Returns:
         `list[Row]`: the rows; each of the token lists is in exactly one.
@@ -99,7 +109,7 @@ def plan_rows(token_lists: Sequence[Sequence[int]], budget: float, align: int = 
     lengths = [len(lists[leaf]) for leaf in leaves]
     cuts = _cut(lengths, [shared[start] for start in starts], budget, align)
     bounds = [starts[cut] for cut in cuts] + [len(lists)]
-    return [_lay_out(lists[a:b], shared[a:b], order[a:b], align) for a, b in pairwise(bounds)]
+    return [_lay_out(lists[a:b], shared[a:b], order[a:b], align, start) for a, b in pairwise(bounds)]
 
 
 def _cut(lengths: list[int], shared: list[int], budget: float, align: int) -> list[int]:
@@ -127,7 +137,7 @@ def _cut(lengths: list[int], shared: list[int], budget: float, align: int) -> li
     return cuts[::-1]
 
 
-def _lay_out(lists: list[np.ndarray], shared: list[int], order: list[int], align: int) -> Row:
+def _lay_out(lists: list[np.ndarray], shared: list[int], order: list[int], align: int, prefix: int) -> Row:
     """Write sorted lists into one row, each without what it shares with the one before it."""
     size = sum(map(len, lists)) - sum(shared[1:])
     size += -size % align
@@ -142,7 +152,7 @@ def _lay_out(lists: list[np.ndarray], shared: list[int], order: list[int], align
         end += depth - common
         path[common:depth] = np.arange(start, end)
         input_ids[start:end] = tokens[common:]
-        position_ids[start:end] = np.arange(common, depth)
+        position_ids[start:end] = np.arange(common, depth) + prefix
         last.append(path[depth - 1])
     exits[path[:depth]] = end
     return Row(
@@ -151,4 +161,5 @@ def _lay_out(lists: list[np.ndarray], shared: list[int], order: list[int], align
         exits=torch.from_numpy(exits),
         last=torch.tensor(last),
         texts=torch.tensor(order),
+        start=prefix,
     )

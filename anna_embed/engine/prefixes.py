@@ -50,7 +50,7 @@ def sort_lists(token_lists: Sequence[Sequence[int]]) -> tuple[list[int], list[np
     keys = [tokens.tobytes() for tokens in lists]
     order = sorted(range(len(keys)), key=keys.__getitem__)
     lists = [lists[number] for number in order]
-    return order, lists, [0] + [_common(left, right) for left, right in pairwise(lists)]
+    return order, lists, [0] + [common(left, right) for left, right in pairwise(lists)]
 
 
 def as_arrays(token_lists: Sequence[Sequence[int]]) -> list[np.ndarray]:
@@ -71,13 +71,19 @@ def as_arrays(token_lists: Sequence[Sequence[int]]) -> list[np.ndarray]:
     for number, tokens in enumerate(token_lists):
         if len(tokens) == 0:
             raise ValueError(f"Token list {number} is empty: a text needs at least one token, its EOS.")
-    # By way of an array, as numpy takes three times as long to read a list of ints.
-    return [np.array(array("I", tokens)).astype(">u4") for tokens in token_lists]
+    return [_as_array(tokens) for tokens in token_lists]
 
 
-def _common(left: np.ndarray, right: np.ndarray) -> int:
+def _as_array(tokens: Sequence[int]) -> np.ndarray:
+    # A list by way of an array, as numpy takes three times as long to read a list of ints.
+    return (tokens if isinstance(tokens, np.ndarray) else np.array(array("I", tokens))).astype(">u4")
+
+
+def common(left: np.ndarray, right: np.ndarray) -> int:
     """Length of the longest common prefix of two arrays."""
     length = min(len(left), len(right))
+    if length == 0:
+        return 0
     differs = left[:length] != right[:length]
     first = int(differs.argmax())
     return first if differs[first] else length

@@ -1,6 +1,7 @@
 """The pairs' held-out rows as small evaluation tasks, and any encoder's scores on them."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,7 +72,7 @@ def score_all(name: str, load: Callable[[], Encode], held_out: list[HeldOut], pr
         held_out (`list[HeldOut]`), prompts (`dict[str, str]`), few (`int`): As for `score`; the prompt by task.
         folder (`Path`): Holds one file a model.
     """
-    saved = folder / f"{name.replace(' ', '-')}.json"
+    saved = folder / f"{re.sub(r'[^A-Za-z0-9.]+', '-', name)}.json"
     if not saved.is_file():
         print(f"benchmark: {name}", flush=True)
         encode = load()

@@ -1,86 +1,157 @@
-"""mteb's own tasks on a SentenceTransformer folder, with the prompts it was trained with."""
+"""mteb's own tasks on any encode function: each task once for everything that its score depends on."""
 
 import hashlib
 import json
+import logging
+import warnings
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
-from anna_embed.artifacts import Located, locate
-from anna_embed.parsing import RecipeError
-from anna_embed.prompts import query_prompt
+import datasets
+import mteb
+import numpy as np
+from mteb.models import ModelMeta
+from mteb.models.abs_encoder import AbsEncoder
+from mteb.types import PromptType
+
+from anna_embed.artifacts import Located
+from anna_embed.evaluation import copies
+from anna_embed.evaluation.estimate import Estimate, show_minutes
+from anna_embed.evaluation.heldout import Encode
+from anna_embed.evaluation.mteb_prompts import TaskPrompt
+from anna_embed.evaluation.panel import Part, load_task
 
 
-def get_tasks(names: list[str]) -> list:
-    """mteb task objects, English subsets only.
+@dataclass
+class Candidate:
+    """A model to score.
 
-    Raises:
-        [`RecipeError`]: mteb knows no such task.
+    Args:
+        name (`str`): `org/name`, under which mteb files its results.
+        made_from (`dict`): All that its vectors depend on: content, type of the weights, longest text.
+        load (`Callable`): Gives its encode function; called for the first text that no kept result answers.
+        prompt_of (`Callable`): A task's metadata to its prompts.
     """
-    import mteb
 
+    name: str
+    made_from: dict[str, Any]
+    load: Callable[[], Encode]
+    prompt_of: Callable[[Any], TaskPrompt]
+
+    @cached_property
+    def encode(self) -> Encode:
+        return self.load()
+
+    def revision(self, part: Part, prompt: TaskPrompt, data: str) -> str:
+        """Names one result. mteb files results by name and revision: two local models would share one entry."""
+        made_from = [self.made_from, asdict(part), asdict(prompt), data, version("mteb")]
+        return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:40]
+
+
+class MtebEncoder(AbsEncoder):
+    """A candidate as mteb sees it, for one task. Both sides of pairs are looked up among the same vectors."""
+
+    def __init__(self, candidate: Candidate, prompt: TaskPrompt, revision: str):
+        self.candidate, self.prompt, self.known = candidate, prompt, {}
+        self.mteb_model_meta = ModelMeta.create_empty(overwrites={"name": candidate.name, "revision": revision})
+
+    def encode(self, inputs, *, task_metadata, hf_split, hf_subset, prompt_type=None, **kwargs) -> np.ndarray:
+        """Vectors of all texts of mteb's data loader, (texts, dim)."""
+        texts = [text for batch in inputs for text in batch["text"]]
+        if prompt_type is not None:
+            prompt = self.prompt.query if prompt_type == PromptType.query else self.prompt.document
+            return self.candidate.encode(texts, prompt)
+        new = [text for text in dict.fromkeys(texts) if text not in self.known]
+        if new:
+            self.known.update(zip(new, self.candidate.encode(new, self.prompt.text)))
+        return np.stack([self.known[text] for text in texts])
+
+
+def run_tasks(candidate: Candidate, located: dict[Part, Located], cache: Path) -> list[dict]:
+    """Main scores; what is finished is kept in `cache` and not run again, so that a kill costs one task at most.
+
+    Args:
+        candidate (`Candidate`): The model.
+        located (`dict[Part, Located]`): What to score, and where its data is: from `panel.locate_parts`.
+        cache (`Path`): Keeps mteb's results (`results/<name>/<revision>/<task>.json`) and our record of each.
+
+    Returns:
+        `list[dict]`: `task`, `metric`, `value`, `n`, `note` (how the data differs from mteb's, or None), and how the
+        score was made: `prompt`, `data`, `split`, `seconds`, `differs`.
+    """
+    logging.getLogger("mteb").setLevel(logging.ERROR)  # what it warns of is that a task has a newer version
+    warnings.filterwarnings("ignore", message="The task '.*' is superseded")
+    kept, prompts = {}, {part: candidate.prompt_of(load_task(part).metadata) for part in located}
+    for part, at in located.items():
+        kept[part] = cache / "records" / f"{candidate.revision(part, prompts[part], at.digest)}.json"
+    to_do = [part for part in located if not kept[part].is_file()]
+    if to_do:
+        estimate = Estimate(candidate.encode, {part: prompts[part] for part in to_do})
+        print(f"benchmark: {len(to_do)} of {len(located)} mteb tasks to run, about {show_minutes(estimate.left)}: "
+              + ", ".join(f"{part.name} {show_minutes(estimate.seconds[part])}" for part in to_do), flush=True)
+    for part in to_do:
+        record = _run(part, candidate, prompts[part], located[part], kept[part].stem, cache)
+        kept[part].parent.mkdir(parents=True, exist_ok=True)
+        kept[part].with_suffix(".tmp").write_text(json.dumps(record), encoding="utf-8")
+        kept[part].with_suffix(".tmp").rename(kept[part])
+        estimate.done(part, record["seconds"])
+        print(f"benchmark: {part.name}: {record['metric']} {record['value']:.4f} in {record['seconds']:.0f} s"
+              + (f" ({record['note']})" if record["note"] else "")
+              + f"; about {show_minutes(estimate.left)} left", flush=True)
+    return [json.loads(file.read_text(encoding="utf-8")) for file in kept.values()]
+
+
+def _run(part, candidate, prompt, at, revision, cache) -> dict:
+    task = load_task(part)
+    if Path(at.path).exists():
+        dataset = {**task.metadata.dataset, "path": str(Path(at.path).resolve())}
+        task.metadata = task.metadata.model_copy(update={"dataset": dataset})
+    with _cache_of(at):
+        task.load_data()
+    counted = copies.statistics(task)
+    differs = copies.differences(task, counted)
+    if part.queries or part.documents:
+        cut(task, part)
+        counted = copies.statistics(task)
+    model = MtebEncoder(candidate, prompt, revision)
+    (result,) = mteb.evaluate(model, task, cache=mteb.ResultCache(cache), co2_tracker=False, show_progress_bar=False,
+                              overwrite_strategy="only-missing").task_results
+    described = all(copies.described(task, split, subset) for split in task.eval_splits for subset in task.hf_subsets)
+    scored = [counts for (split, _), counts in counted.items() if split in task.eval_splits]
+    return {"task": part.name, "metric": task.metadata.main_score,
+            "value": round(float(result.get_score()), 6),  # as mteb keeps it: the same after a resumed run
+            "n": sum(counts.get("num_queries", counts["num_samples"]) for counts in scored),
+            "note": copies.note(differs), "mteb_task": part.task, "type": task.metadata.type,
+            "split": ", ".join(task.eval_splits), "subsets": list(task.hf_subsets), "prompt": asdict(prompt),
+            "data": {"reference": at.reference, "digest": at.digest, "described_by_mteb": described},
+            "differs": differs, "seconds": round(result.evaluation_time or 0, 1), "revision": revision}
+
+
+@contextmanager
+def _cache_of(at):
+    """`datasets` knows local folders by their last name only: each content of one gets a cache of its own."""
+    shared = datasets.config.HF_DATASETS_CACHE
+    if Path(at.path).is_dir():
+        datasets.config.HF_DATASETS_CACHE = Path(shared) / at.digest[:32]
     try:
-        return [mteb.get_task(name, languages=["eng"], exclusive_language_filter=True) for name in names]
-    except KeyError as error:
-        raise RecipeError(f"tasks: mteb has no task {error}; `mteb available-tasks` lists them.") from None
+        yield
+    finally:
+        datasets.config.HF_DATASETS_CACHE = shared
 
 
-def locate_tasks(names: list[str], mirrors: list[str]) -> dict[str, Located]:
-    """The dataset of each task: part of what the results are made from."""
-    found = {}
-    for task in get_tasks(names):
-        dataset = task.metadata.dataset
-        reference = dataset["path"] if mirrors else f"{dataset['path']}@{dataset['revision']}"
-        name = task.metadata.name
-        found[f"mteb {name}"] = locate(f"tasks: {name}", reference, "dataset", mirrors, download=False)
-    return found
-
-
-def prompts_by_task(tasks: dict[str, dict], prompts: dict[str, str]) -> dict[str, str]:
-    """The prompt of each mteb task that the model was trained for, under the task's own name or one that it covers.
-
-    Args:
-        tasks (`dict[str, dict]`): The recipe's tasks, with `instruction` and perhaps `mteb_tasks`.
-        prompts (`dict[str, str]`): Prompt of each of the recipe's tasks.
-    """
-    covered = {name: prompts[task] for task, t in tasks.items() for name in t.get("mteb_tasks", [])}
-    return covered | prompts
-
-
-def run_tasks(names: list[str], model_path: str, digest: str, prompts: dict[str, str], located: dict[str, Located],
-              cache: Path, batch_size: int, dtype: str) -> list[dict]:
-    """Main scores of the tasks.
-
-    Args:
-        names (`list[str]`): mteb task names.
-        model_path (`str`): A SentenceTransformer folder.
-        digest (`str`): Of its content.
-        prompts (`dict[str, str]`): Prompt by mteb task; the others get mteb's instruction in our format.
-        located (`dict[str, Located]`): From `locate_tasks`.
-        cache (`Path`): mteb's result cache; finished tasks are not run again.
-        batch_size (`int`): Texts per forward pass.
-        dtype (`str`): Type of the weights.
-    """
-    import mteb
-    from mteb.models.instruct_wrapper import InstructSentenceTransformerModel
-
-    ready = set(prompts.values())
-    model = InstructSentenceTransformerModel(
-        model_path, None, apply_instruction_to_passages=False, prompts_dict=prompts, model_kwargs={"dtype": dtype},
-        instruction_template=lambda prompt, _: prompt if prompt in ready else query_prompt(prompt))
-    rows = []
-    for task in get_tasks(names):
-        at = located[f"mteb {task.metadata.name}"]
-        if Path(at.path).exists():
-            dataset = {**task.metadata.dataset, "path": str(Path(at.path).resolve())}
-            task.metadata = task.metadata.model_copy(update={"dataset": dataset})
-        # mteb files its results under name and revision: two local models would share one entry, so the revision
-        # stands for all that a score depends on.
-        made_from = json.dumps([digest, sorted(prompts.items()), at.digest, dtype])
-        model.mteb_model_meta = mteb.models.ModelMeta.create_empty(overwrites={
-            "name": "local/trained-model", "revision": hashlib.sha256(made_from.encode()).hexdigest()[:40]})
-        result = mteb.evaluate(model, [task], cache=mteb.ResultCache(cache), encode_kwargs={"batch_size": batch_size},
-                               overwrite_strategy="only-missing")
-        samples = task.metadata.n_samples or {}
-        score = round(float(result.task_results[0].get_score()), 6)  # as mteb keeps it: the same after a resumed run
-        rows.append({"task": task.metadata.name, "metric": task.metadata.main_score, "value": score,
-                     "n": sum(samples.get(split, 0) for split in task.eval_splits)})
-    return rows
+def cut(task, part: Part) -> None:
+    """Leaves the first queries of a retrieval task, their right documents, and the first others."""
+    for data in (data for of_subset in task.dataset.values() for data in of_subset.values()):
+        ids = data["queries"]["id"][:][:part.queries]
+        data["relevant_docs"] = {i: data["relevant_docs"][i] for i in ids}
+        data["queries"] = data["queries"].filter(lambda row: row["id"] in data["relevant_docs"])
+        right = {i for judged in data["relevant_docs"].values() for i in judged}
+        others = [i for i in data["corpus"]["id"][:] if i not in right]
+        room = max((part.documents or len(data["corpus"])) - len(right), 0)
+        left = right.union(others[:room])
+        data["corpus"] = data["corpus"].filter(lambda row: row["id"] in left)

@@ -1,27 +1,36 @@
 """Results as people read them."""
 
+import shlex
+import sys
+
+OWN = "trained model"  # what tables call a model that the export stage made
 METRICS = {"ndcg_at_10": "nDCG@10", "spearman": "Spearman", "accuracy": "accuracy", "v_measure": "V-measure",
-           "triplet_accuracy": "triplet accuracy"}
+           "triplet_accuracy": "triplet accuracy", "cosine_spearman": "Spearman", "mean": "mean"}
 
 
 def as_text(table: list[dict]) -> str:
     """A table of models by task; an empty cell where a model was not scored.
 
     Args:
-        table (`list[dict]`): `model`, `task`, `metric`, `value` and `n`.
+        table (`list[dict]`): `model`, `task`, `metric`, `value`, `n`, and perhaps a `note` on the task's data.
     """
     if not table:
         return "(no task has held-out rows)"
-    tasks = list(dict.fromkeys((r["task"], r["metric"], r["n"]) for r in table))
+    tasks = list(dict.fromkeys((r["task"], r["metric"], r["n"], r.get("note")) for r in table))
     models = list(dict.fromkeys(r["model"] for r in table))
     value = {(r["model"], r["task"], r["metric"]): r["value"] for r in table}
     width = max(map(len, models))
     lines = []
-    for task, metric, n in tasks:
-        lines.append(f"\n{task}: {METRICS.get(metric, metric)}, n = {n}")
+    for task, metric, n, note in tasks:
+        lines.append(f"\n{task}: {METRICS.get(metric, metric)}, n = {n}" + (f" ({note})" if note else ""))
         scored = [(value[m, task, metric], m) for m in models if (m, task, metric) in value]
         lines += [f"  {model:<{width}}  {v:.3f}" for v, model in sorted(scored, reverse=True)]
     return "\n".join(lines)
+
+
+def command() -> str:
+    """The command that runs, as it can be run again."""
+    return shlex.join(["python", "-m", "recipes.benchmark", *sys.argv[1:]])
 
 
 def how_to_use(model: str) -> str:

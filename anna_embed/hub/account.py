@@ -3,10 +3,10 @@
 from contextlib import contextmanager
 
 from huggingface_hub import HfApi, constants, get_token
-from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 from huggingface_hub.utils import httpx
 
-from anna_embed.hub.retries import retried
+from anna_embed.hub.retries import retried, unwrapped
 from anna_embed.parsing import RecipeError
 
 
@@ -21,14 +21,24 @@ def check_account(namespace: str) -> None:
                           "write access.")
     with hub_failures(namespace):
         user = retried(HfApi().whoami)
-    role = user.get("auth", {}).get("accessToken", {}).get("role")
-    if role == "read":
+    token = user.get("auth", {}).get("accessToken", {})
+    if token.get("role") == "read":
         raise RecipeError(f"HF_TOKEN: the token of '{user['name']}' may only read; make one with write access in your "
                           "account's settings, and log in with it (`hf auth login`).")
+    if token.get("role") == "fineGrained" and not _may_write(token.get("fineGrained", {}), namespace):
+        raise RecipeError(f"HF_TOKEN: this fine-grained token of '{user['name']}' has no write access to the "
+                          f"repositories of '{namespace}'; give it that in your account's settings, or use another.")
     groups = {org["name"]: org.get("roleInOrg") for org in user.get("orgs", [])}
     if namespace != user["name"] and groups.get(namespace, "read") == "read":
         raise RecipeError(f"namespace: '{user['name']}' may not write to '{namespace}'; name one of "
                           f"{', '.join([user['name'], *(name for name, role in groups.items() if role != 'read')])}.")
+
+
+def _may_write(granted, namespace):
+    """Whether a fine-grained token may write to the whole namespace, or to some repository in it."""
+    return any("repo.write" in scope.get("permissions", [])
+               and scope.get("entity", {}).get("name", "").partition("/")[0] == namespace
+               for scope in granted.get("scoped", []))
 
 
 @contextmanager
@@ -38,12 +48,13 @@ def hub_failures(place: str, state: str = "nothing was written"):
         yield
     except RecipeError:
         raise
-    except HfHubHTTPError as error:
-        raise RecipeError(_sentence(place, state, error)) from None
     except OfflineModeIsEnabled:
         raise RecipeError("HF_HUB_OFFLINE: publishing needs the Hub, which this variable forbids; unset it.") from None
-    except (httpx.HTTPError, ConnectionError, RuntimeError, ValueError) as error:  # Xet raises ConnectionError itself
-        what = " ".join(f"{type(error.__cause__ or error).__name__}: {error}".split())
+    except (httpx.HTTPError, LocalEntryNotFoundError, ConnectionError, RuntimeError, ValueError) as error:
+        cause = unwrapped(error)
+        if isinstance(cause, HfHubHTTPError):
+            raise RecipeError(_sentence(place, state, cause)) from None
+        what = " ".join(f"{type(cause).__name__}: {error}".split())  # Xet raises ConnectionError itself
         raise RecipeError(f"{place}: the exchange with {constants.ENDPOINT} broke off ({what}); {state}; run the same "
                           "command again.") from None
 

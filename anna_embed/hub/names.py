@@ -1,6 +1,7 @@
 """Names that the Hub knows: kinds of artifact, repository ids, licences."""
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 DATASETS = ("pairs", "scores", "triplets", "results")
@@ -18,8 +19,32 @@ LICENCES = frozenset("""
 """.split())
 
 
+UNKNOWN = "0" * 40  # the commit that is not made yet; as long as one, so that sizes are right before it is
+
+
 def repo_type(artifact: str) -> str:
     return "dataset" if artifact in DATASETS else "model"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an artifact of a release is, or is going: printed as `org/name@tag`.
+
+    Args:
+        commit (`str`): What `tag` names, or will name.
+    """
+
+    artifact: str
+    repo_id: str
+    tag: str
+    commit: str = UNKNOWN
+
+    @property
+    def repo_type(self) -> str:
+        return repo_type(self.artifact)
+
+    def __str__(self):
+        return f"{self.repo_id}@{self.tag}"
 
 
 def spdx(licence: str) -> str | None:

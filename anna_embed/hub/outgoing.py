@@ -14,14 +14,18 @@ import yaml
 from huggingface_hub import RepoCard, RepoFile, get_token
 
 from anna_embed.artifacts import CARD, MANIFEST, digest, read_manifest
-from anna_embed.hub.cards import base_of, card, is_as_rendered, results_of
-from anna_embed.hub.names import hub_id
+from anna_embed.hub.cards import card, is_as_rendered
+from anna_embed.hub.family import base_of, family_of, results_of
+from anna_embed.hub.front import added_by_others
+from anna_embed.hub.leaks import holds_token, texts
+from anna_embed.hub.names import Place, hub_id
+from anna_embed.hub.scores import RESULTS, eval_results
 from anna_embed.parsing import RecipeError
 
 # The state of a training run, and what was being written when one was killed. Hidden files stay here, too.
 STAYS = ("training_args.bin", "trainer_state.json", "optimizer.*", "scheduler.pt", "scaler.pt", "rng_state*",
          "checkpoint-*", "global_step*", "__pycache__", "*.partial", "*.tmp", "*.lock", "*.incomplete", ".*")
-TOKEN = re.compile(rb"hf_[A-Za-z0-9]{20,}")
+PATH_IN_TEXT = re.compile(r"(^|[\s=])/[^/\s]+/(?:\S*/)?([^/\s]+)")
 MACHINE_PATH = re.compile(r"(^|\s)/[^/\s]+/(?:.*/)?([^/]+)$")
 
 
@@ -40,21 +44,18 @@ class Outgoing:
         return held and remote.size == self.size
 
 
-def collect(folder: Path, release: dict[str, str]) -> dict[str, Outgoing]:
+def collect(folder: Path, release: dict[str, Place]) -> dict[str, Outgoing]:
     """The files of an artifact as they are published; the folder stays as it is.
-
-    `manifest.json` and the card name the other artifacts of the release by their Hub ids, and an adapter its base
-    model. A card that was edited by hand goes out as it is.
 
     Args:
         folder (`Path`): The artifact.
-        release (`dict[str, str]`): Each artifact of the release to `org/name@tag`.
+        release (`dict[str, Place]`): Where each artifact of the release is.
 
     Raises:
         [`RecipeError`]: not a whole artifact, made from an older state of another artifact, a base model that only
             this machine has, a card that the Hub would not understand, or a token in a file.
     """
-    manifest, live = read_manifest(folder), (get_token() or "").encode()
+    manifest = read_manifest(folder)
     if not manifest:
         raise RecipeError(f"artifacts: '{folder}' has no {MANIFEST}; name a folder that a stage made.")
     if manifest["content"] != digest(folder):
@@ -65,27 +66,48 @@ def collect(folder: Path, release: dict[str, str]) -> dict[str, Outgoing]:
         name = path.relative_to(folder).as_posix()
         if path.is_file() and not any(fnmatch(part, pattern) for part in name.split("/") for pattern in STAYS):
             sources[name] = _adapter_config(path, manifest) if path.name == "adapter_config.json" else path
-    for name in sorted(sources.keys() & {MANIFEST, CARD}):
-        _read(folder, name, sources[name], live)  # also what is about to be replaced must not hold a token
-    final = _published(folder, manifest, release)
-    sources[MANIFEST] = (json.dumps(final, indent=1, ensure_ascii=False) + "\n").encode()
-    sources[CARD] = _final_card(folder, manifest, final, release).encode()
-    files = {name: _read(folder, name, source, live) for name, source in sources.items()}
-    _check_card(folder, sources[CARD].decode(), files)
+    files = {name: _read(folder, name, source) for name, source in sources.items()}  # the old manifest and card, too
+    files |= described(folder, manifest, release)
+    _check_card(folder, files)
+    if not _is_rendered(folder):
+        print(f"{folder / CARD}: was edited by hand and goes out as it is; delete it to have it rendered.",
+              file=sys.stderr)
     return files
 
 
-def _final_card(folder, manifest, final, release) -> str:
-    results, path = results_of(folder, manifest), folder / CARD
-    if path.exists() and not is_as_rendered(path.read_text(encoding="utf-8")):
-        print(f"{path}: was edited by hand and goes out as it is; delete it to have it rendered.", file=sys.stderr)
-        return path.read_text(encoding="utf-8")
-    own = {"published_as": release["results"]} if "results" in release else {}
-    return card(final, results and {**results, **own})
+def described(folder: Path, manifest: dict[str, Any], release: dict[str, Place],
+              others: str = "") -> dict[str, Outgoing]:
+    """What is written anew for each release: the manifest and the card, which name the other artifacts of the release
+    by their Hub ids and commits, and a model's `.eval_results`. A card that was edited by hand goes out as it is.
+
+    Args:
+        others (`str`): The card that the repository has; what others added to its front matter stays.
+    """
+    final, results = _published(folder, manifest, release), results_of(folder, manifest)
+    if results:
+        results = _published(folder.parent / "results", results, release)
+    sources = {MANIFEST: (json.dumps(final, indent=1, ensure_ascii=False) + "\n").encode(),
+               CARD: _final_card(folder, final, results, release, others).encode()}
+    if entries := eval_results(results):
+        sources[RESULTS] = yaml.safe_dump(entries, sort_keys=False).encode()
+    return {name: _read(folder, name, source) for name, source in sources.items()}
+
+
+def _final_card(folder, final, results, release, others) -> str:
+    if not _is_rendered(folder):
+        return (folder / CARD).read_text(encoding="utf-8")
+    family = {name: _published(folder.parent / name, ancestor, release)
+              for name, ancestor in family_of(folder.parent, read_manifest(folder)).items()}
+    return card(final, results, family, added_by_others(others))
+
+
+def _is_rendered(folder) -> bool:
+    path = folder / CARD
+    return not path.exists() or is_as_rendered(path.read_text(encoding="utf-8"))
 
 
 def _published(folder, manifest, release) -> dict[str, Any]:
-    """The manifest with Hub ids for the artifacts of this release, and without this machine's paths."""
+    """The manifest with Hub ids and commits for the artifacts of this release, without this machine's paths."""
     made = {read_manifest(folder.parent / name).get("content"): name for name in release}
     parents = {}
     for key, parent in manifest["parents"].items():
@@ -94,8 +116,9 @@ def _published(folder, manifest, release) -> dict[str, Any]:
         if name is None and beside.parent == folder.parent.resolve() and beside.name in release:
             raise RecipeError(f"artifacts: '{folder}' was made from another '{beside}' than the one that is there "
                               "now; run the recipe again, so that the release is of one piece.")
-        parents[key] = parent | ({"published_as": release[name]} if name else {})
-    own = {"published_as": release[folder.name]}
+        there = {"published_as": str(release[name]), "commit": release[name].commit} if name else {}
+        parents[key] = parent | there
+    own = {"published_as": str(release[folder.name])} if folder.name in release else {}
     return _without_machine_paths({**manifest, **own, "parents": parents})
 
 
@@ -105,8 +128,10 @@ def _without_machine_paths(value):
         return {MACHINE_PATH.sub(r"\1\2", key): _without_machine_paths(v) for key, v in value.items()}
     if isinstance(value, list):
         return [_without_machine_paths(v) for v in value]
-    is_path = isinstance(value, str) and value.startswith("/") and value.count("/") > 1 and "\n" not in value
-    return Path(value).name if is_path else value
+    if not isinstance(value, str) or "\n" in value:
+        return value
+    is_path = value.startswith("/") and value.count("/") > 1
+    return Path(value).name if is_path else PATH_IN_TEXT.sub(r"\1\2", value)
 
 
 def _adapter_config(path, manifest) -> Path | bytes:
@@ -120,25 +145,28 @@ def _adapter_config(path, manifest) -> Path | bytes:
     return (json.dumps(config | said, indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def _read(folder, name, source, live) -> Outgoing:
-    """Hashes a file and looks for tokens in it, in one pass."""
+def _read(folder, name, source) -> Outgoing:
+    """Hashes a file and looks for tokens in it, in one pass; in a parquet file also behind the compression."""
     size = len(source) if isinstance(source, bytes) else source.stat().st_size
-    sha256, blob, tail = hashlib.sha256(), hashlib.sha1(b"blob %d\0" % size), b""
-    with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as stream:
+    sha256, blob, live = hashlib.sha256(), hashlib.sha1(b"blob %d\0" % size), (get_token() or "").encode()
+
+    def blocks(stream):
         while block := stream.read(1 << 20):
             sha256.update(block)
             blob.update(block)
-            window = tail + block
-            if TOKEN.search(window) or (live and live in window):
-                raise RecipeError(f"artifacts: '{folder / name}' holds an access token of the Hub; revoke that token "
-                                  "in your account's settings, take it out of the file, and publish again.")
-            tail = window[-4096:]
+            yield block
+
+    with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as stream:
+        leaks = holds_token(blocks(stream), live)
+    if leaks or (name.endswith(".parquet") and holds_token(texts(source), live)):
+        raise RecipeError(f"artifacts: '{folder / name}' holds an access token of the Hub; revoke that token "
+                          "in your account's settings, take it out of the file, and publish again.")
     return Outgoing(source, size, sha256.hexdigest(), blob.hexdigest())
 
 
-def _check_card(folder, text, files) -> None:
+def _check_card(folder, files) -> None:
     try:
-        data = RepoCard(text).data.to_dict()
+        data = RepoCard(files[CARD].source.decode()).data.to_dict()
     except (ValueError, yaml.YAMLError) as error:
         raise RecipeError(f"artifacts: the front matter of '{folder / CARD}' is not valid YAML "
                           f"({' '.join(str(error).split())}); mend it, or delete the file to have it "

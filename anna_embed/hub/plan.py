@@ -1,15 +1,16 @@
 """What publishing an artifact would do, and every check that can be made before the first byte is written."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from huggingface_hub import HfApi, RepoCard, RepoFile, constants, get_token
+from huggingface_hub import HfApi, RepoCard, constants, get_token
 from huggingface_hub.errors import RepositoryNotFoundError
 
 from anna_embed.artifacts import CARD, read_manifest
 from anna_embed.hub.account import hub_failures
-from anna_embed.hub.names import ARTIFACTS
-from anna_embed.hub.outgoing import Outgoing, collect
+from anna_embed.hub.names import ARTIFACTS, Place
+from anna_embed.hub.outgoing import Outgoing, collect, described
+from anna_embed.hub.remote import content_of_tag, files_at, read_text, tags_of
 from anna_embed.hub.retries import retried
 from anna_embed.parsing import RecipeError
 
@@ -21,50 +22,101 @@ class Plan:
     """What publishing one artifact would do; `print` it to read it.
 
     Args:
+        folder (`Path`): The artifact.
+        release (`dict[str, Place]`): Where each artifact of the release is or goes, shared by all plans of a release;
+            a commit is filled in as soon as it is known.
         files (`dict[str, Outgoing]`): Everything that the commit shall hold.
+        held (`dict[str, int]`): What the repository holds: sizes in bytes.
         changed, stale (`list[str]`): What is uploaded, and what is removed.
         is_new (`bool`): The repository has to be created.
         released (`str`, *optional*): The commit of the tag, if it holds exactly these files: nothing is left to do.
         note (`str`): Why the Hub was not asked.
     """
 
-    repo_id: str
-    repo_type: str
-    tag: str
+    folder: Path
+    release: dict[str, Place]
     private: bool
     files: dict[str, Outgoing]
-    changed: list[str]
-    stale: list[str]
+    held: dict[str, int] = field(default_factory=dict)
+    changed: list[str] = field(default_factory=list)
+    stale: list[str] = field(default_factory=list)
     is_new: bool = True
     released: str | None = None
     note: str = ""
 
+    @property
+    def place(self) -> Place:
+        return self.release[self.folder.name]
+
+    @property
+    def repo(self) -> dict[str, str]:
+        """The repository, as the client's methods want it named."""
+        return {"repo_id": self.place.repo_id, "repo_type": self.place.repo_type}
+
+    @property
+    def upload_size(self) -> int:
+        return sum(self.files[name].size for name in self.changed)
+
+    def learn(self, commit: str) -> None:
+        """From now on the artifacts made from this one name it by this commit."""
+        self.release[self.folder.name] = replace(self.place, commit=commit)
+
+    def describe(self, others: str = "") -> None:
+        """Writes manifest and card anew, with what is known by now; `others` is the published card."""
+        self.files |= described(self.folder, read_manifest(self.folder), self.release, others)
+
+    def compare(self, revision: str) -> bool:
+        """Finds what has to be uploaded and removed to turn `revision` into this artifact; True if nothing has.
+
+        One attempt, reads only. What others have added to the card's front matter is taken over.
+        """
+        held = files_at(self.repo, revision)
+        if CARD in held and not self.files[CARD].is_at(held[CARD]):
+            self.describe(read_text(self.repo, revision, CARD))
+        self.held = {name: file.size for name, file in held.items()}
+        self.changed = sorted(n for n, file in self.files.items() if n not in held or not file.is_at(held[n]))
+        self.stale = sorted(held.keys() - self.files.keys() - HUBS_OWN)
+        return not self.changed and not self.stale
+
     def __str__(self):
-        shown = "private" if self.private else "public"
-        lines = [f"{self.repo_id} ({shown} {self.repo_type}{', would be created' if self.is_new else ''}){self.note}"]
-        lines += [f"  upload  {name}  {self.files[name].size:,} bytes" for name in self.changed]
-        lines += [f"  remove  {name}" for name in self.stale]
+        shown = f"{'private' if self.private else 'public'} {self.place.repo_type}"
+        lines = [f"{self.place.repo_id} ({shown}{', would be created' if self.is_new else ''}){self.note}"]
         if self.released:
-            return "\n".join([*lines, f"  nothing: tag {self.tag} holds exactly this, at commit {self.released}"])
-        size = sum(self.files[name].size for name in self.changed)
-        total = (f"  {len(self.changed)} files, {size:,} bytes to upload, {len(self.stale)} to remove, "
-                 f"{len(self.files) - len(self.changed)} unchanged; then tag {self.tag}")
-        return "\n".join([*lines, total])
+            return f"{lines[0]}\n  nothing: tag {self.place.tag} holds exactly this, at commit {self.released}"
+        for name in self.changed:
+            before = f" (now {self.held[name]:,})" if name in self.held else ""
+            lines.append(f"  {'change' if before else 'upload'}  {name}  {self.files[name].size:,} bytes{before}")
+        lines += [f"  remove  {name}  {self.held[name]:,} bytes" for name in self.stale]
+        return "\n".join([*lines, f"  {len(self.changed)} files, {self.upload_size:,} bytes to upload, "
+                          f"{len(self.stale)} to remove, {len(self.files) - len(self.changed)} unchanged; "
+                          f"then tag {self.place.tag}"])
 
 
-def find_artifacts(folder: str, names: list[str]) -> list[Path]:
-    """The finished artifacts in a run's folder, parents before their children.
+def plan_release(run: str, names: list[str], namespace: str, prefix: str, tag: str, private: bool = True,
+                 dry_run: bool = False) -> list[Plan]:
+    """Plans for the finished artifacts in a run's folder, parents before their children.
+
+    Args:
+        names (`list[str]`): Those to publish; all of them by default. The others are named by their Hub ids where they
+            have been published with this tag.
+        dry_run (`bool`): Without a token or a network, plan as if the repositories did not exist.
 
     Raises:
-        [`RecipeError`]: there are none, or not the named ones.
+        [`RecipeError`]: there are none, not the named ones, or what [`prepare`] refuses.
     """
-    there = [name for name in ARTIFACTS if read_manifest(Path(folder, name))]
+    there = [name for name in ARTIFACTS if read_manifest(Path(run, name))]
     missing = [name for name in names if name not in there]
     if not there:
-        raise RecipeError(f"artifacts: '{folder}' holds no finished artifact; run the recipe, or name its folder.")
+        raise RecipeError(f"artifacts: '{run}' holds no finished artifact; run the recipe, or name its folder.")
     if missing:
-        raise RecipeError(f"names: '{folder}' holds no finished artifact '{missing[0]}'; it has {', '.join(there)}.")
-    return [Path(folder, name) for name in there if not names or name in names]
+        raise RecipeError(f"names: '{run}' holds no finished artifact '{missing[0]}'; it has {', '.join(there)}.")
+    places = {name: Place(name, f"{namespace}/{prefix}-{name}", tag) for name in there}
+    release = {name: places[name] for name in there if not names or name in names}
+    chosen = list(release)
+    for name in there if not not_asked(dry_run) else []:
+        if name not in chosen and (commit := _published(Path(run, name), places[name])):
+            release[name] = replace(places[name], commit=commit)
+    return [prepare(Path(run, name), release, private, dry_run) for name in chosen]
 
 
 def not_asked(dry_run: bool) -> str:
@@ -73,38 +125,36 @@ def not_asked(dry_run: bool) -> str:
     return f"; the Hub was not asked what it holds: {why}" if dry_run and why else ""
 
 
-def prepare(folder: str | Path, repo_id: str, repo_type: str, tag: str, private: bool, release: dict[str, str],
-            dry_run: bool = False) -> Plan:
+def prepare(folder: Path, release: dict[str, Place], private: bool, dry_run: bool = False) -> Plan:
     """Checks everything that can be checked before the first byte is written; reads only.
-
-    Args:
-        release (`dict[str, str]`): Each artifact that is published together with this one to `org/name@tag`.
-        dry_run (`bool`): Without a token or a network, plan as if the repository did not exist.
 
     Raises:
         [`RecipeError`]: a folder that [`outgoing.collect`] refuses, a card that the Hub refuses, a repository of other
             visibility, a tag that names something else.
     """
-    files = collect(Path(folder), release)
-    new = Plan(repo_id, repo_type, tag, private, files, sorted(files), [], note=not_asked(dry_run))
-    if new.note:
-        return new
-    with hub_failures(repo_id):
-        _validate_card(folder, files[CARD].source.decode(), repo_type)
+    files = collect(folder, release)
+    plan = Plan(folder, release, private, files, changed=sorted(files), note=not_asked(dry_run))
+    if plan.note:
+        return plan
+    place = plan.place
+    with hub_failures(place.repo_id):
+        _validate_card(folder, files[CARD].source.decode(), place.repo_type)
         try:
-            info = retried(HfApi().repo_info, repo_id, repo_type=repo_type)
+            info = retried(HfApi().repo_info, **plan.repo)
         except RepositoryNotFoundError:
-            return new
-        check_visibility(info, repo_id, private)
-        released = retried(tags_of, new).get(tag)
-        changed, stale = differences(new, released or info.sha)
-    if released and (changed or stale):
-        raise RecipeError(f"tag: '{tag}' of {repo_id} already names other content (commit {released[:12]}); a "
-                          "tag is never moved; choose another --tag.")
-    return Plan(repo_id, repo_type, tag, private, files, changed, stale, False, released)
+            return plan
+        check_visibility(info, place.repo_id, private)
+        plan.is_new, plan.released = False, retried(tags_of, plan.repo).get(place.tag)
+        is_same = retried(plan.compare, plan.released or info.sha)
+    if plan.released and not is_same:
+        raise RecipeError(f"tag: '{place.tag}' of {place.repo_id} already names other content (commit "
+                          f"{plan.released[:12]}); a tag is never moved; choose another --tag.")
+    if is_same:
+        plan.learn(plan.released or info.sha)
+    return plan
 
 
-def check_visibility(info, repo_id, private):
+def check_visibility(info, repo_id: str, private: bool) -> None:
     """Raises [`RecipeError`] unless the repository is as visible as the release is to be."""
     if info.private != private:
         is_now, asked = ("private", "public") if info.private else ("public", "private")
@@ -113,18 +163,11 @@ def check_visibility(info, repo_id, private):
                           "--prefix.")
 
 
-def differences(plan, revision):
-    """Paths that the revision lacks or holds with other bytes, and paths that it holds beyond the plan's."""
-    tree = HfApi().list_repo_tree(plan.repo_id, repo_type=plan.repo_type, revision=revision, recursive=True)
-    held = {entry.path: entry for entry in tree if isinstance(entry, RepoFile)}
-    changed = [name for name, file in plan.files.items() if name not in held or not file.is_at(held[name])]
-    return sorted(changed), sorted(held.keys() - plan.files.keys() - HUBS_OWN)
-
-
-def tags_of(plan) -> dict[str, str]:
-    """Tag names and the commits they name."""
-    refs = HfApi().list_repo_refs(plan.repo_id, repo_type=plan.repo_type)
-    return {tag.name: tag.target_commit for tag in refs.tags}
+def _published(folder, place) -> str | None:
+    """The commit of an artifact that is published with this tag exactly as it lies here."""
+    with hub_failures(place.repo_id):
+        commit, content = retried(content_of_tag, {"repo_id": place.repo_id, "repo_type": place.repo_type}, place.tag)
+    return commit if content == read_manifest(folder)["content"] else None
 
 
 def _validate_card(folder, text, repo_type):

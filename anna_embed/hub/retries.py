@@ -4,25 +4,32 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
+from email.utils import parsedate_to_datetime
 from typing import Any
 
-from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from huggingface_hub.utils import httpx, parse_ratelimit_headers
 
 PAUSES = (1, 2, 4, 8, 16)  # seconds; one attempt more than there are pauses
 LONGEST = 330  # the Hub counts requests over windows of five minutes
 TRANSIENT = (408, 429, 500, 502, 503, 504)
 LOST_RACE = (409, 412)
+WRAPPERS = (RuntimeError, LocalEntryNotFoundError)  # what the client makes of a failed upload or download
 
 
 def transient(error: BaseException | None, also: tuple[int, ...] = ()) -> bool:
     """Whether the same call may succeed later: never after 400, 401, 403 or 404."""
     if isinstance(error, HfHubHTTPError):
         return error.response.status_code in (*TRANSIENT, *also)
-    if isinstance(error, RuntimeError):  # the client wraps what went wrong while it uploaded a file
+    if isinstance(error, WRAPPERS):
         return transient(error.__cause__, also)
     # A gateway's error page is not JSON, and the client reads the body before the status.
     return isinstance(error, (httpx.TransportError, json.JSONDecodeError))
+
+
+def unwrapped(error: BaseException) -> BaseException:
+    """What really happened, where the client has put it into an error of its own."""
+    return error.__cause__ if isinstance(error, WRAPPERS) and error.__cause__ else error
 
 
 class Attempt:
@@ -62,13 +69,22 @@ def retried(call: Callable, *args: Any, **kwargs: Any) -> Any:
 
 def _asked(error, pause):
     """What the Hub asks to wait, or our own pause."""
+    error = unwrapped(error)
     headers = error.response.headers if isinstance(error, HfHubHTTPError) else {}
     limit, after = parse_ratelimit_headers(headers), headers.get("Retry-After", "")
     if limit is not None and limit.remaining == 0 and error.response.status_code == 429:
         return min(LONGEST, limit.reset_in_seconds + 1)
-    return min(LONGEST, int(after)) if after.isdigit() else pause
+    return pause if not after else min(LONGEST, max(0, _seconds(after, pause)))
+
+
+def _seconds(after, pause):
+    """`Retry-After` in both of its forms, a number or a date; what is neither is no reason to stop."""
+    try:
+        return int(after) if after.isdigit() else parsedate_to_datetime(after).timestamp() - time.time()
+    except ValueError:
+        return pause
 
 
 def _reason(error):
-    cause = error.__cause__ if isinstance(error, RuntimeError) else error
+    cause = unwrapped(error)
     return cause.response.status_code if isinstance(cause, HfHubHTTPError) else type(cause).__name__

@@ -10,7 +10,9 @@ from anna_embed.tokens import load_tokenizer
 
 
 def load_encoder(path: str, max_length: int, batch_size: int, dtype: str):
-    """The stock library's `encode` with a progress bar; equal texts are encoded once.
+    """`encode` with a progress bar; equal texts are encoded once.
+
+    A model whose last token's state is the embedding goes through the engine, any other through the stock library.
 
     Args:
         path (`str`): A SentenceTransformer's folder.
@@ -21,9 +23,9 @@ def load_encoder(path: str, max_length: int, batch_size: int, dtype: str):
     Returns:
         `Callable`: from `(list[str], prompt)` to float32 vectors of length one, (texts, dim).
     """
-    from sentence_transformers import SentenceTransformer
+    from anna_embed.model.load import Embedder
 
-    model = SentenceTransformer(path, model_kwargs={"dtype": dtype})
+    model = Embedder(path, model_kwargs={"dtype": dtype})
     most = model.max_seq_length or max_length
 
     def encode(texts: list[str], prompt: str) -> np.ndarray:

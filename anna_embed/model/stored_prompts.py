@@ -2,6 +2,8 @@
 
 import random
 
+from datasets import Features
+
 from anna_embed.kinds import KINDS
 from anna_embed.prompts import as_example, fitted_prompt, query_prompt
 from anna_embed.schema import TRIPLETS
@@ -30,23 +32,24 @@ def prompts_of(tasks: dict[str, dict], examples: dict[str, str]) -> dict[str, st
     return {"query": prompts[first], "document": "", **named}
 
 
-def few_shot_prompts(triplets: str, tasks: dict[str, dict], tokenizer, number: int, each: int, room: int,
-                     seed: int) -> dict[str, str]:
+def few_shot_prompts(folder: str, tasks: dict[str, dict], tokenizer, number: int, each: int, room: int, seed: int,
+                     key: str = "triplets", features: Features = TRIPLETS) -> dict[str, str]:
     """For each task a prompt with `number` examples, drawn from its training rows by the rules of training.
 
     No two examples share a query or a response's text; for rows that have a category or intent, that is the response,
     and each is shown once before one is shown again.
 
     Args:
-        triplets (`str`): The artifact.
+        folder (`str`): The artifact that holds the rows.
         tasks (`dict[str, dict]`): Kind and instruction of each task.
         tokenizer: From `tokens.load_tokenizer`.
         number, each, room (`int`): Examples; tokens of a side; tokens of all examples together.
         seed (`int`): Draws them.
+        key (`str`), features (`Features`): What the artifact is: triplets, or pairs.
     """
     prompts = {}
     for task, t in tasks.items():
-        rows = read_split("triplets", triplets, task, "train", TRIPLETS)
+        rows = read_split(key, folder, task, "train", features)
         order = random.Random(f"{seed}:{task}").sample(range(len(rows)), len(rows))
         chosen = _choose((as_example(rows[n]) for n in order), number)
         prompts[task] = fitted_prompt(tokenizer, t["instruction"], chosen, each, room)

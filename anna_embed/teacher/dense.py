@@ -1,20 +1,36 @@
-"""Dense scores: any SentenceTransformer, exact top-k."""
+"""Dense vectors by any SentenceTransformer, each text embedded once."""
 
-import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from anna_embed.parsing import RecipeError
+from anna_embed.teacher.nearest import top_k
+from anna_embed.teacher.shards import Processes
+from anna_embed.teacher.vectors import Vectors, VectorStore, text_keys
 
-QUERY_BLOCK, PASSAGE_BLOCK = 256, 16384  # scores and their sorting then take about 150 MB
+__all__ = ["aligned", "embed", "encode", "encode_cached", "load", "top_k"]
+
+SHARD = 8192  # texts per shard of vectors: what a kill may cost
 
 
 def load(path: str, dtype: str = "float32", device: str | None = None):
     """A SentenceTransformer with weights of the given type."""
     from sentence_transformers import SentenceTransformer
 
-    return SentenceTransformer(path, model_kwargs={"dtype": dtype}, device=device)
+    return aligned(SentenceTransformer(path, model_kwargs={"dtype": dtype}, device=device))
+
+
+def aligned(model):
+    """The model with its weights copied to addresses that torch chooses.
+
+    Where a checkpoint's small weights lie differs from process to process, and a CPU's product with a vector that lies
+    on no 64-byte boundary has other last bits: the same pair would score differently in another process.
+    """
+    for parameter in model.parameters():
+        parameter.data = parameter.data.clone()
+    return model
 
 
 def encode(model, texts: list[str], prompt: str = "", batch_size: int = 64, progress: bool = True) -> np.ndarray:
@@ -34,39 +50,37 @@ def encode(model, texts: list[str], prompt: str = "", batch_size: int = 64, prog
     return vectors
 
 
-def encode_cached(folder: Path, digest: str, model, texts: list[str], prompt: str, batch_size: int) -> np.ndarray:
-    """`encode`, kept in `folder` by the model's digest and dtype, the prompt and the texts: nothing is done twice."""
-    name = hashlib.sha256("\0".join([digest, str(model.dtype), prompt, *texts]).encode()).hexdigest()[:32]
-    path = folder / f"{name}.npy"
-    if not path.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".tmp.npy")
-        np.save(partial, encode(model, texts, prompt, batch_size))
-        partial.rename(path)
-    return np.load(path)
-
-
-def top_k(queries: np.ndarray, passages: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k passages nearest to each query by dot product, exact, never a whole queries x passages matrix.
+def embed(store: VectorStore, keys: np.ndarray, read: Callable[[np.ndarray], list[str]], model, batch_size: int,
+          processes: Processes, description: str = "Embedding") -> Vectors:
+    """Embeds those texts that the store lacks, shard by shard, every process its part.
 
     Args:
-        queries (`np.ndarray`): (q, dim).
-        passages (`np.ndarray`): (n, dim).
-        k (`int`): At most n are returned.
+        store (`VectorStore`): Of this model and a prompt.
+        keys (`np.ndarray`): (texts,), from `text_keys`.
+        read (`Callable`): From places among the texts to the texts themselves.
+        model (`SentenceTransformer`): The model.
+        batch_size (`int`): Texts per forward pass.
+        processes (`Processes`): Share the work.
+        description (`str`): Stands in front of the bar.
 
     Returns:
-        `tuple[np.ndarray, np.ndarray]`: indices and scores, each (q, min(k, n)), best first, ties by index.
+        `Vectors`: of all the texts, in the order of the keys.
     """
-    k = min(k, len(passages))
-    best_index, best_score = np.empty((len(queries), k), np.int64), np.empty((len(queries), k), np.float32)
-    for start in range(0, len(queries), QUERY_BLOCK):
-        block = queries[start: start + QUERY_BLOCK]
-        index, score = np.empty((len(block), 0), np.int64), np.empty((len(block), 0), np.float32)
-        for first in range(0, len(passages), PASSAGE_BLOCK):
-            new = block @ passages[first: first + PASSAGE_BLOCK].T
-            here = np.broadcast_to(np.arange(first, first + new.shape[1]), new.shape)
-            index, score = np.concatenate([index, here], 1), np.concatenate([score, new], 1)
-            order = np.argsort(-score, axis=1, kind="stable")[:, :k]
-            index, score = np.take_along_axis(index, order, 1), np.take_along_axis(score, order, 1)
-        best_index[start: start + len(block)], best_score[start: start + len(block)] = index, score
-    return best_index, best_score
+    missing = store.missing(keys)
+    shards = [missing[first: first + SHARD] for first in range(0, len(missing), SHARD)]
+    if shards:
+        paths = [store.path(keys[places]) for places in shards]
+        with processes.together():
+            for number in processes.share(paths, [len(places) for places in shards], description, "text"):
+                places = shards[number]
+                store.add(keys[places], encode(model, read(places), store.prompt, batch_size, progress=False))
+        store.refresh()
+    return store.of(keys)
+
+
+def encode_cached(folder: Path, digest: str, model, texts: list[str], prompt: str, batch_size: int) -> np.ndarray:
+    """`encode`, kept in `folder` by the model's digest and dtype, the prompt and each text; float32, (texts, dim)."""
+    store = VectorStore(folder, digest, str(model.dtype), prompt)
+    vectors = embed(store, text_keys(texts), lambda places: [texts[p] for p in places], model, batch_size,
+                    Processes(store.folder / ".failed"))
+    return vectors[:].astype(np.float32)

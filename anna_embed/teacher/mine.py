@@ -5,13 +5,21 @@ the threshold, because that is what may be an unlabelled positive.
 """
 
 import random
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from datasets import Dataset
 
 from anna_embed.parsing import RecipeError
 from anna_embed.schema import TEACHERS
+
+
+NO_CANDIDATE = "skipped, without negatives: no candidate but positives"
+ALL_TOO_CLOSE = "skipped, without negatives: every candidate too close to the positive"
+COUNTED = ("rows", "candidates", "dropped as likely false negatives", "rows with top_k widened",
+           "rows with fewer negatives than asked", NO_CANDIDATE, ALL_TOO_CLOSE, "negatives")
 
 
 @dataclass(frozen=True)
@@ -66,6 +74,8 @@ def choose(scores: np.ndarray, is_positive: np.ndarray, ids: list[str], own: int
     places = random.Random(f"{rule.seed}:{name}").sample(range(len(pool)), min(rule.num_negatives, len(pool)))
     counts["negatives"] += len(places)
     counts["rows with fewer negatives than asked"] += len(places) < rule.num_negatives
+    if not len(allowed):
+        counts[ALL_TOO_CLOSE if len(candidates) else NO_CANDIDATE] += 1
     counts["sum of ranks"] += sum(places) + len(places)
     return [int(pool[p]) for p in sorted(places)], counts
 
@@ -97,9 +107,63 @@ def mine(pair: dict, scored: dict, rule: Rule) -> tuple[dict, Counter]:
                   "sibling_positive_ids": siblings}, counts
 
 
+class FromScores:
+    """Makes triplets of a task's pairs and its scores, which stay on disk.
+
+    Args:
+        scored (`Dataset`): `schema.SCORES`, in any order.
+        rule (`Rule`): How negatives are chosen.
+    """
+
+    def __init__(self, scored: Dataset, rule: Rule):
+        self.scored, self.rule = scored, rule
+        self.place = {query: n for n, query in enumerate(scored["query_id"])}
+
+    def rows(self, pairs: list[dict]) -> tuple[list[dict], Counter]:
+        """Rows of the triplets artifact and the counts of what happened.
+
+        Raises:
+            [`RecipeError`]: a query has no scores, or what `mine` refuses.
+        """
+        rows, counts = [], Counter()
+        for pair in pairs:
+            if pair["query_id"] not in self.place:
+                raise RecipeError(f"scores: there are none of query '{pair['query'][:80]}'; they were made from other "
+                                  "pairs: run the score stage again.")
+            row, happened = mine(pair, self.scored[self.place[pair["query_id"]]], self.rule)
+            rows.append(row)
+            counts += happened
+        return rows, counts
+
+
+def summary(counts: Counter, queries: int) -> dict[str, float]:
+    """What the manifest says of a task that was mined, from the sums of the counts."""
+    said = {"queries": queries, **{name: counts[name] for name in COUNTED}}
+    return said | {"mean rank of the chosen": round(counts["sum of ranks"] / max(counts["negatives"], 1), 2)}
+
+
 def keep_own_negatives(pair: dict, siblings: list[str], text_id) -> dict:
     """A triplet with the dataset's own negatives, for the kinds that no teacher scores; a sibling positive is none."""
     negatives = {text_id(n): n for n in pair["negatives"]}
     kept = [i for i in negatives if i not in siblings]
     return pair | {"negative_ids": kept, "negatives": [negatives[i] for i in kept], "sibling_positive_ids": siblings,
                    **{f"teacher_{name}": [] for name in TEACHERS}}
+
+
+class OwnNegatives:
+    """Makes triplets of the pairs of a task that no teacher scores, with the negatives that the dataset gives.
+
+    Args:
+        pairs (`Dataset`): All pairs of the task: a sibling positive is no negative.
+        text_id (`Callable`): From a text to its id.
+    """
+
+    def __init__(self, pairs: Dataset, text_id: Callable[[str], str]):
+        self.text_id, self.positives = text_id, defaultdict(set)
+        for query, positive in zip(pairs["query_id"], pairs["positive_id"]):
+            self.positives[query].add(positive)
+
+    def rows(self, pairs: list[dict]) -> tuple[list[dict], Counter]:
+        """Rows of the triplets artifact; there is nothing to count."""
+        return [keep_own_negatives(pair, sorted(self.positives[pair["query_id"]] - {pair["positive_id"]}),
+                                   self.text_id) for pair in pairs], Counter()

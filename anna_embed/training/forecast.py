@@ -71,8 +71,8 @@ def as_text(facts: dict) -> str:
     entropy = ", ".join(f"{name} {value}" for name, value in facts["target_entropy"].items()) or "no soft labels"
     return (f"  steps          {facts['steps']} ({facts['steps_per_epoch']} an epoch), one task each\n"
             f"  global batch   {batches} (queries)\n"
-            f"  tokens a step  {facts['tokens_per_step']}, encoded {facts['distinct_tokens_per_step']} ({share:.0%}) in "
-            f"{facts['rows_per_step']} row(s)\n"
+            f"  tokens a step  {facts['tokens_per_step']}, encoded {facts['distinct_tokens_per_step']} ({share:.0%}) "
+            f"in {facts['rows_per_step']} row(s)\n"
             f"  target entropy {entropy} (1 = uniform, teaches nothing)\n"
             f"  estimate       {facts['hours']:.2f} h at {facts['tokens_per_second']:.0f} tokens/s a process, "
             f"{facts['peak_gb']} GB so far")

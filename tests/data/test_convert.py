@@ -3,7 +3,7 @@
 import math
 import random
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 import pytest
 from hypothesis import given, settings
@@ -217,6 +217,15 @@ def test_clustering_by_hand():
         assert {names[n] for n in pair["negatives"]}.isdisjoint({pair["label"]}) and 1 <= len(pair["negatives"]) <= 7
     assert {p["positive"] for p in made.pairs} == {p["query"] for p in made.pairs}  # each is a positive once
     assert {n for p in made.pairs for n in p["negatives"]} > {"lonely0"}
+
+
+def test_texts_of_rare_categories_are_not_everybodys_negative():
+    """Drawn category first, arXiv's one paper in a rare field was a negative of every fifth row."""
+    names = {f"{label}{i}": label for label, size in {"x": 200, "y": 200, "rare": 1}.items() for i in range(size)}
+    made = convert(source("clustering"), [{"text": text, "label": label} for text, label in names.items()], 0)
+    uses = Counter(negative for pair in made.pairs for negative in pair["negatives"])
+    assert uses["rare0"] < 40 and uses.total() > 6.5 * 400  # 14 to be expected; category first, 397
+    assert len(uses) > 390
 
 
 def test_seed_draws_other_negatives():

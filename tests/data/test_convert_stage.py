@@ -111,6 +111,24 @@ def test_test_sets_are_audited(stage):
     assert stage.manifest()["steps"]["sts"][f"kept although the text occurs in the test set {test_set}"] == 1
 
 
+def test_rows_are_left_out_by_a_column(stage):
+    """Rows whose origin is a test set not at hand can be told by a column only; in the test split they stay."""
+    rows = [{**row, "year": [2012, 2015, 2016][i % 3]} for i, row in enumerate(GRADED)]
+    columns = {"sentence1": "a", "sentence2": "b", "score": "s"}
+    held = [{**row, "a": f"held {row['a']}", "b": f"held {row['b']}"} for row in rows]
+    task = {"name": "sts", "kind": "sts", "columns": columns, "path": stage.data("y.jsonl", rows),
+            "test_path": stage.data("h.jsonl", held), "leave_out": {"year": ["2015", "2016"]}}
+    stage.run([task])
+    manifest = stage.manifest()
+    assert manifest["rows"]["sts"] == {"test": 12, "train": 4}
+    assert manifest["steps"]["sts"] == {"rows": 12, "pairs": 4}
+    assert manifest["dropped"] == [{"task": "sts", "reason": f"year is {year}", "rows": 4} for year in (2015, 2016)]
+    assert {row["query"] for row in stage.rows("sts")} == {row["a"] for row in rows if row["year"] == 2012}
+    assert stage.error([{**task, "leave_out": {"year": ["2015", "2017"]}}]).endswith(
+        "/y.jsonl' has '2017'; name values that it has: 2012, 2015, 2016.")
+    assert "has no column 'yaer'; name one that it has" in stage.error([{**task, "leave_out": {"yaer": ["2015"]}}])
+
+
 def test_a_test_set_without_texts_is_refused(stage):
     """It would protect nothing, and the card would say that it was audited against."""
     at = write_dataset(stage.folder / "ids", {("default", "test"): [{"id": "a1", "score": 1.0}]})

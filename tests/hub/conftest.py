@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,12 @@ from small_release import make
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.fixture(autouse=True, scope="session")
+def xet_of_its_own(tmp_path_factory):
+    """Xet reads these when it is first used: what it remembers of other uploads, and how long its retries wait."""
+    os.environ |= {"HF_XET_CACHE": str(tmp_path_factory.mktemp("xet")), "HF_XET_CLIENT_RETRY_BASE_DELAY": "1ms"}
+
+
 @pytest.fixture
 def hub():
     with HubServer() as server:
@@ -22,15 +29,26 @@ def hub():
 
 
 @pytest.fixture
-def client(hub, monkeypatch, tmp_path):
-    """The clients of this process talk to the loopback Hub, and no retry waits; the pauses asked for are recorded."""
-    pauses = []
-    monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
+def talk_to(monkeypatch):
+    """Lets the clients of this process talk to one loopback Hub."""
+    def talk_to(hub):
+        monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE",
+                            hub.endpoint + "/{repo_id}/resolve/{revision}/{filename}")
+    return talk_to
+
+
+@pytest.fixture
+def client(hub, talk_to, monkeypatch, tmp_path):
+    """The clients of this process talk to the loopback Hub, and retries hardly wait; the pauses asked for are
+    recorded."""
+    pauses, sleep = [], time.sleep
+    talk_to(hub)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-login"))
     monkeypatch.setenv("HF_TOKEN", "hf_test_write")
-    monkeypatch.setattr("time.sleep", pauses.append)
+    monkeypatch.setattr("time.sleep", lambda seconds: (pauses.append(seconds), sleep(min(seconds, 0.001)))[0])
     return pauses
 
 

@@ -1,8 +1,8 @@
 """A small loopback Hub for the tests: it speaks enough of the Hub's HTTP API for the unmodified clients.
 
-Repositories, NDJSON commits, Git-LFS uploads, trees, refs, tags, resolve with ranges, card validation, collections,
-tokens, private repositories, and faults on demand. Everything lives in memory. It is a model of the Hub, not the Hub:
-commit ids are not git's, and card rules are a small subset. Xet is left out: clients run with HF_HUB_DISABLE_XET=1.
+Repositories, NDJSON commits, Git-LFS and Xet uploads, trees, refs, tags, resolve with ranges, card validation,
+collections, tokens, private repositories, and faults on demand. Everything lives in memory. It is a model of the Hub,
+not the Hub: commit ids are not git's, and card rules are a small subset.
 
     with HubServer() as hub:
         env = hub.env(hf_home)                                             # for a client in a process of its own
@@ -26,6 +26,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
 import yaml
+from xet import XetStore, chunks_of
 
 TYPES = {"models": "model", "datasets": "dataset"}
 LFS_SUFFIXES = {".arrow", ".bin", ".ckpt", ".gguf", ".gz", ".model", ".npy", ".onnx", ".parquet", ".pickle", ".pkl",
@@ -176,8 +177,9 @@ class HubServer:
     def __init__(self, page_size=50):
         self.users = {"hf_test_write": {"name": "tester", "role": "write"},
                       "hf_test_read": {"name": "tester", "role": "read"},
+                      "hf_test_fine": {"name": "tester", "role": "fineGrained", "fineGrained": {"scoped": []}},
                       "hf_test_other": {"name": "other", "role": "write"}}
-        self.repos, self.objects, self.collections = {}, {}, {}
+        self.repos, self.objects, self.collections, self.xet = {}, {}, {}, XetStore()
         self.lock, self.faults, self.secret = threading.RLock(), Faults(), secrets.token_bytes(32)
         self.log, self.leaks, self.page_size = [], [], page_size
         self.servers = [_Server(("127.0.0.1", 0), type("Bound", (handler,), {"hub": self}))
@@ -194,16 +196,21 @@ class HubServer:
             server.shutdown()
             server.server_close()
 
-    def env(self, hf_home, token="hf_test_write"):
-        """Variables for a client process: a cache of its own, this endpoint, no Xet."""
+    def env(self, hf_home, token="hf_test_write", xet=False):
+        """Variables for a client process: a cache of its own, this endpoint, with or without Xet."""
         return {"HF_ENDPOINT": self.endpoint, "HF_HOME": str(hf_home), "HF_TOKEN": token, "HF_HUB_OFFLINE": "0",
-                "HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1",
+                "HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_XET": str(int(not xet)),
+                "HF_HUB_DISABLE_TELEMETRY": "1", "HF_XET_CLIENT_RETRY_BASE_DELAY": "10ms",
                 "NO_PROXY": "127.0.0.1,localhost", "no_proxy": "127.0.0.1,localhost"}
 
     def writes(self):
         """Requests that change something."""
-        reads = re.compile(r"^(GET|HEAD) |/api/validate-yaml|/preupload/|/paths-info/")
+        reads = re.compile(r"^(GET|HEAD) |/api/validate-yaml|/preupload/|/paths-info/|/telemetry")
         return [entry["request"] for entry in self.log if not reads.search(entry["request"])]
+
+    def read(self, repo, revision, path) -> str:
+        """The text of a file, as a reader of that revision gets it."""
+        return self.objects[self.repos[repo].resolve(revision)["files"][path]["oid"]].decode()
 
     def put(self, data: bytes, lfs: bool):
         """Stores content under its hash."""
@@ -342,16 +349,18 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Storage(Handler):
-    """Plays S3: signed addresses, and never a token of the Hub."""
+    """Plays S3 and Xet's content store: signed addresses and short-lived tokens, and never a token of the Hub."""
 
     def authenticate(self, line):
-        if self.headers.get("Authorization"):
+        token = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
+        if token and token not in [self.hub.sign(f"xet-{verb}-token", "xet") for verb in ("read", "write")]:
             self.hub.leaks.append(f"Authorization sent to the storage host: {line}")
 
     def route(self):
+        if self.parts[0] == "_xet":
+            return self.xet(self.parts[1:])
         oid, verb = self.parts[1], "put" if self.command == "PUT" else "get"
-        if urlencode(self.query) != self.hub.sign(verb, oid):
-            raise HttpError(403, "Signature invalid")
+        self.need_signature(urlencode(self.query), verb, oid)
         if verb == "get":
             return self.send_content(self.hub.objects[oid], {"ETag": f'"{oid}"'})
         data = self.body()
@@ -359,6 +368,48 @@ class Storage(Handler):
             raise HttpError(400, "BadDigest: content does not match its oid")
         self.hub.put(data, lfs=True)
         self.send(200, b"", {"ETag": f'"{oid}"'})
+
+    def need_signature(self, signature, verb, oid):
+        if signature != self.hub.sign(verb, oid):
+            raise HttpError(403, "Signature invalid")
+
+    def xet(self, parts):
+        store = self.hub.xet
+        if parts[0] == "xorb":  # signed, no token
+            self.need_signature(urlencode(self.query), "xorb", parts[1])
+            return self.send_content(store.xorbs[parts[1]], {})
+        if parts[0] != "v1":  # other versions of the protocol: clients fall back
+            raise HttpError(404, "Not found")
+        if parts[1] != "telemetry":
+            token = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
+            verb = "write" if self.command == "POST" or parts[1] == "chunks" else "read"
+            if token not in (self.hub.sign("xet-write-token", "xet"), self.hub.sign(f"xet-{verb}-token", "xet")):
+                raise HttpError(401, "Invalid Xet token")
+        try:
+            self.send(200, self.xet_answer(parts[1:], store))
+        except (ValueError, IndexError) as error:
+            raise HttpError(400, f"Bad upload: {error}") from None
+
+    def xet_answer(self, parts, store):
+        if parts[0] == "xorbs" and self.command == "POST":
+            data, is_new = self.body(), parts[2] not in store.xorbs
+            chunks_of(data)
+            store.xorbs[parts[2]] = data
+            return {"was_inserted": is_new}
+        if parts == ["shards"]:
+            for data in store.add_shard(self.body()):
+                self.hub.put(data, lfs=True)
+            return {"result": 1}
+        if parts[0] == "reconstructions" and parts[1] in store.sha256:
+            def url_of(xorb):
+                return f"{self.hub.storage}/_xet/xorb/{xorb}?{self.hub.sign('xorb', xorb)}"
+            answer = store.reconstruction(parts[1], self.headers.get("Range") or "", url_of)
+            if answer is None:
+                raise HttpError(416, "Range Not Satisfiable")
+            return answer
+        if parts == ["telemetry"]:
+            return {}
+        raise HttpError(404, "Not found")  # unknown chunks: clients go on without them
 
 
 class Api(Handler):
@@ -373,7 +424,7 @@ class Api(Handler):
     def need_write(self, namespace):
         if not self.user:
             raise HttpError(401, "Invalid username or password.")
-        if self.user["name"] != namespace or self.user["role"] != "write":
+        if self.user["name"] != namespace or self.user["role"] == "read":
             raise HttpError(403, f'You don\'t have the rights to write under the namespace "{namespace}"')
 
     def repo(self, kind, name, write=False) -> Repo:
@@ -414,7 +465,7 @@ class Api(Handler):
         if not self.user:
             raise HttpError(401, "Invalid username or password.")
         self.send(200, {"type": "user", "name": self.user["name"], "orgs": [{"name": "readers", "roleInOrg": "read"}],
-                        "auth": {"type": "access_token", "accessToken": {"role": self.user["role"]}}})
+                        "auth": {"type": "access_token", "accessToken": {**self.user, "displayName": "test"}}})
 
     def create_repo(self):
         asked = self.json()
@@ -429,6 +480,8 @@ class Api(Handler):
             return self.preupload(self.repo(kind, name, write=True), rest[0])
         if verb == "commit":
             return self.make_commit(kind, name)
+        if verb in ("xet-write-token", "xet-read-token"):
+            return self.xet_token(self.repo(kind, name, write=verb == "xet-write-token"), verb)
         if verb == "tag":
             return self.tag(kind, name, rest[0])
         repo = self.repo(kind, name)
@@ -468,6 +521,11 @@ class Api(Handler):
                 raise HttpError(409, f"Tag already exists: {tag}")
             repo.tags[tag] = repo.resolve(revision)["id"]
         self.send(200, {"ok": True})
+
+    def xet_token(self, repo, verb):
+        token, url, until = self.hub.sign(verb, "xet"), f"{self.hub.storage}/_xet", int(time.time()) + 3600
+        self.send(200, {"casUrl": url, "exp": until, "accessToken": token},
+                  {"X-Xet-Cas-Url": url, "X-Xet-Access-Token": token, "X-Xet-Token-Expiration": str(until)})
 
     # ---- publishing ----------------------------------------------------------------------------------------------
     def preupload(self, repo, revision):
@@ -536,6 +594,9 @@ class Api(Handler):
         if "lfs" not in entry:
             return self.send_content(self.hub.objects[entry["oid"]], {**headers, "ETag": f'"{entry["oid"]}"'})
         location = f"{self.hub.storage}/lfs/{entry['lfs']}?{self.hub.sign('get', entry['lfs'])}"
+        if name_in_xet := self.hub.xet.hash_of(entry["lfs"]):
+            token = f"{self.hub.endpoint}/api/{kind}/{name}/xet-read-token/{commit['id']}"
+            headers |= {"X-Xet-Hash": name_in_xet, "X-Xet-Refresh-Route": token}
         self.send(302, b"", {**headers, "X-Linked-Size": str(entry["size"]), "X-Linked-Etag": f'"{entry["lfs"]}"',
                              "Location": location})
 

@@ -1,6 +1,11 @@
 """A small real release to publish: pairs and the triplets made from them, through the stages' own code."""
 
-from anna_embed.artifacts import Stage, locate
+import json
+
+from recipes import publish as recipe
+
+from anna_embed.artifacts import Stage, digest, locate
+from anna_embed.config import PublishConfig
 from anna_embed.hub.cards import render
 from anna_embed.schema import CORPUS, PAIRS, TEACHERS, TRIPLETS
 from anna_embed.tables import data_files, write_split
@@ -26,6 +31,28 @@ def make(artifacts):
     triplets = [{**{key: pair.get(key) for key in TRIPLETS}, "negative_ids": ["p1"], "negatives": ["no"],
                  "sibling_positive_ids": [], **scores} for pair in pairs[:6]]
     finish(stage, {"NQ": {"train": write_split(stage.begin(), "NQ", "train", triplets, TRIPLETS)}}, [])
+
+
+def publish(artifacts, *names, tag="v1", **options):
+    """The publish stage itself, in this process."""
+    recipe.main(PublishConfig(artifacts=str(artifacts), namespace="tester", tag=tag, names=list(names), **options))
+
+
+def change(artifacts):
+    """Other rows in the pairs' test split, and triplets made from these pairs: the next release."""
+    rows = [{"query_id": f"q{i}", "query": f"how much is {i}", "positive_id": f"p{i}", "positive": f"{i} is {i}",
+             "negatives": [], "label": None, "label_score": None, "task": "NQ"} for i in range(3)]
+    write_split(artifacts / "pairs", "NQ", "test", rows, PAIRS)
+    old = json.loads((artifacts / "pairs/manifest.json").read_text())["content"]
+    describe(artifacts / "pairs")
+    manifest = artifacts / "triplets/manifest.json"
+    manifest.write_text(manifest.read_text().replace(old, digest(artifacts / "pairs")))
+
+
+def describe(folder):
+    """Makes the manifest describe the files that are there now."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "content": digest(folder)}))
 
 
 def finish(stage, rows, dropped, **more):

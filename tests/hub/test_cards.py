@@ -14,6 +14,8 @@ from small_release import TASK, finish
 from anna_embed.artifacts import Stage
 from anna_embed.hub.cards import ROOT, card, render
 from anna_embed.hub.names import ARTIFACTS, hub_id, repo_type
+from anna_embed.hub.scores import eval_results
+from anna_embed.origin import licence_of
 from anna_embed.parsing import RecipeError
 from anna_embed.schema import CORPUS, PAIRS
 from anna_embed.tables import write_split
@@ -145,3 +147,41 @@ def test_a_folder_made_anew_is_read_anew(tmp_path):
         finish(stage, {"NQ": {"train": write_split(stage.begin(), "NQ", "train", [row], CORPUS)}}, [])
         read = load_dataset(stage.output, "NQ", split="train", cache_dir=str(tmp_path / "cache"))
         assert read["text"][:] == [query]
+
+
+def test_scores_for_the_benchmarks_own_tables():
+    """If this fails, scores on other data than everybody's go into public tables, or on a scale of their own."""
+    row = {"model": "trained model", "task": "STSBenchmark", "metric": "cosine_spearman", "value": 0.8, "n": 1379}
+    table = [row, {**row, "task": "NQ", "value": 0.5, "n": 3}, {**row, "model": "BM25"},
+             {**row, "task": "SICK-R", "note": "half of the rows"}]
+    parents = {"mteb STSBenchmark": {"reference": "mteb/stsbenchmark-sts@abc", "digest": "d", "commit": None},
+               "mteb SICK-R": {"reference": "mteb/sickr-sts", "digest": "d", "commit": "f" * 40},
+               "pairs": {"reference": "pairs", "digest": "d", "commit": "a" * 40, "published_as": "me/anna-pairs@v1"}}
+    found = eval_results({**FULL, "table": table, "parents": parents, "published_as": "me/anna-results@v1"})
+    assert [(entry["dataset"], entry["value"]) for entry in found] == [
+        ({"id": "mteb/stsbenchmark-sts", "task_id": "STSBenchmark", "revision": "abc"}, 80.0),
+        ({"id": "me/anna-pairs", "task_id": "NQ", "revision": "a" * 40}, 50.0)]
+
+
+def test_what_was_found_in_test_sets_is_on_the_models_card():
+    """If this fails, whoever reads the scores cannot see which of them are on texts that were trained on."""
+    pairs = {**FULL, "artifact": "pairs", "parents": {
+        "NQ": {"reference": "org/nq", "digest": "1" * 64, "commit": "2" * 40},
+        "test set 0: mteb/sts12": {"reference": "mteb/sts12", "digest": "3" * 64, "commit": None}},
+        "steps": {"NQ": {"pairs that share a text with the test set mteb/sts12": 1277}}}
+    model = {**FULL, "artifact": "model"}
+    text = card(model, {}, {"pairs": pairs, "model": model})
+    assert "| mteb/sts12 | `mteb/sts12` | content `333333333333` |" in text and "| NQ | `org/nq` | commit" in text
+    assert "| NQ | pairs that share a text with the test set mteb/sts12 | 1,277 |" in text
+    literal = {**pairs, "config": {"decontaminate": False}}
+    assert "The recipe switched decontamination off" in card(model, {}, {"pairs": literal, "model": model})
+
+
+def test_the_licence_of_the_base_model(tmp_path):
+    """If this fails, the card says nothing of the terms that come with the base model."""
+    named = "---\nlicense: other\nlicense_name: my-terms\n---\n"
+    for text, licence in (("---\nlicense: apache-2.0\n---\n", "apache-2.0"), ("no front matter", None),
+                          (named, "my-terms"), ("---\n- x\n---\n", None)):
+        (tmp_path / "README.md").write_text(text)
+        assert licence_of(tmp_path) == licence
+    assert licence_of(tmp_path / "nothing") is None

@@ -1,21 +1,20 @@
-"""Hard negatives: the published rule, sentence-transformers where it coincides, and where it does not."""
+"""Hard negatives: the published rule, what is refused, and what is counted."""
 
 import math
 import random
 from collections import Counter
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
 from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sentence_transformers.util import mine_hard_negatives
 
 from anna_embed.parsing import RecipeError
 from anna_embed.schema import TEACHERS
-from anna_embed.teacher.mine import Rule, choose, keep_own_negatives, mine, threshold
+from anna_embed.schema import SCORES as COLUMNS
+from anna_embed.teacher.mine import (ALL_TOO_CLOSE, NO_CANDIDATE, FromScores, OwnNegatives, Rule, choose,
+                                     keep_own_negatives, mine, summary, threshold)
 
 SCORES = st.lists(st.floats(-8, 8, width=16), min_size=3, max_size=20)
 
@@ -129,75 +128,6 @@ def test_own_negatives_are_kept_but_for_siblings():
     assert made["sibling_positive_ids"] == ["id of y"] and made["teacher_dense"] == []
 
 
-# ---- beside sentence-transformers -----------------------------------------------------------------------------------
-class Vectors:
-    """As much of a SentenceTransformer as `mine_hard_negatives` asks for: vectors that are given, not computed."""
-
-    device, prompts, model_card_data = "cpu", {}, SimpleNamespace(base_model="given")
-
-    def __init__(self, queries, passages):
-        self.queries, self.passages = queries, passages
-
-    def encode_query(self, texts, **kwargs):
-        return np.stack([self.queries[t] for t in texts])
-
-    def encode_document(self, texts, **kwargs):
-        return np.stack([self.passages[t] for t in texts])
-
-    def similarity(self, a, b):
-        return torch.as_tensor(a) @ torch.as_tensor(b).T
-
-    def similarity_pairwise(self, a, b):
-        return (torch.as_tensor(a) * torch.as_tensor(b)).sum(1)
-
-
-def world(seed, queries=6, passages=40, positives=1):
-    """Queries near their positives in eight dimensions; all scores of all passages, as the score stage would give."""
-    draw = np.random.default_rng(seed)
-    p = draw.normal(size=(passages, 8)).astype(np.float32)
-    q = p[:queries] + 0.9 * draw.normal(size=(queries, 8)).astype(np.float32)
-    q, p = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in (q, p))
-    right = {f"q{n}": [f"d{n + k * queries}" for k in range(positives)] for n in range(queries)}
-    model = Vectors({f"q{n}": v for n, v in enumerate(q)}, {f"d{n}": v for n, v in enumerate(p)})
-    ids = [f"d{n}" for n in range(passages)]
-    rows = {name: {"query_id": name, "query": name, "candidate_ids": ids, "candidates": ids,
-                   "is_positive": [i in right[name] for i in ids],
-                   **{t: (p @ q[int(name[1:])]).tolist() for t in TEACHERS}} for name in right}
-    return model, right, rows, ids
-
-
-def theirs(model, right, ids, wanted, **keys):
-    pairs = [(q, p) for q, positives in right.items() for p in positives]
-    rows = Dataset.from_dict({"query": [q for q, _ in pairs], "answer": [p for _, p in pairs]})
-    mined = mine_hard_negatives(rows, model, corpus=ids, relative_margin=0.05, num_negatives=wanted,
-                                range_max=len(ids), verbose=False, **keys)
-    found = {}
-    for row in mined:
-        found.setdefault((row["query"], row["answer"]), []).append(row["negative"])
-    return found
-
-
-def ours(right, rows, wanted, **keys):
-    rule = Rule(num_negatives=wanted, top_k=wanted, **keys)
-    return {(q, p): mine({**pair(p, q), "positive": p}, rows[q], rule)[0]["negatives"]
-            for q, positives in right.items() for p in positives}
-
-
-@pytest.mark.parametrize("positives", [1, 2])
-def test_equals_sentence_transformers(positives):
-    """The hardest n below the margin of the query's weakest positive, siblings left out: the same in all rows."""
-    for seed in range(4):
-        model, right, rows, ids = world(seed, positives=positives)
-        expected = theirs(model, right, ids, 5)
-        assert ours(right, rows, 5) == expected and len(expected) == 6 * positives
-
-
-def test_own_positive_is_not_what_they_do():
-    """`threshold_from: own` drops less for the stronger positive of two."""
-    model, right, rows, ids = world(0, positives=2)
-    assert ours(right, rows, 30, threshold_from="own") != theirs(model, right, ids, 30)
-
-
 def test_plain_product_drops_nothing_for_negative_scores():
     """What NeMo does: with a positive of -1 the limit is -0.95, above the positive itself."""
     scores = np.array([-1.0, -0.97, -1.02, -1.5])
@@ -206,13 +136,36 @@ def test_plain_product_drops_nothing_for_negative_scores():
     assert [n for n in (1, 2, 3) if scores[n] <= -1.0 * 0.95] == [1, 2, 3]
 
 
-def test_their_sampling_needs_a_global_seed():
-    """Two calls of theirs differ; a row of ours does not depend on what was drawn before it."""
-    model, right, rows, ids = world(1)
-    random.seed(0)
-    one, two = (theirs(model, right, ids, 3, sampling_strategy="random") for _ in range(2))
-    assert one != two
-    rule = Rule(num_negatives=3, top_k=20)
-    forward = [mine(pair(right[q][0], q), rows[q], rule)[0] for q in right]
-    backward = [mine(pair(right[q][0], q), rows[q], rule)[0] for q in reversed(right)]
-    assert forward == backward[::-1]
+def test_rows_without_negatives_say_why():
+    """If this fails, a margin that leaves nothing looks like a corpus that has nothing."""
+    _, close = mine(pair(), scored([0.9, 0.89, 0.88]), Rule())
+    _, alone = mine(pair(), scored([0.9, 0.5], ["p0", "p1"]), Rule())
+    _, some = mine(pair(), scored([0.9, 0.89, 0.1]), Rule())
+    assert (close[ALL_TOO_CLOSE], close[NO_CANDIDATE]) == (1, 0) and close["dropped as likely false negatives"] == 2
+    assert (alone[ALL_TOO_CLOSE], alone[NO_CANDIDATE]) == (0, 1)
+    assert (some[ALL_TOO_CLOSE], some[NO_CANDIDATE]) == (0, 0)
+    said = summary(close + alone + some, queries=3)
+    assert said["queries"] == said["rows"] == 3 and said[ALL_TOO_CLOSE] == said[NO_CANDIDATE] == 1
+    assert said["negatives"] == 1 and said["mean rank of the chosen"] == 1 and said["rows with top_k widened"] == 0
+    assert summary(close, queries=1)["mean rank of the chosen"] == 0
+
+
+def test_rows_from_scores_on_disk():
+    """Each pair meets its own query's scores, whatever the order of either."""
+    rows = [scored([0.9, 0.5, 0.1 * n], query=f"q{n}") for n in range(4)]
+    miner = FromScores(Dataset.from_list(rows, features=COLUMNS), Rule())
+    pairs = [pair(query=f"q{n}") for n in (3, 0, 2)]
+    made, counts = miner.rows(pairs)
+    assert [row["teacher_dense"] for row in made] == [pytest.approx(row) for row in (
+        [0.9, 0.5, 0.3], [0.9, 0.5, 0.0], [0.9, 0.5, 0.2])]
+    assert counts["rows"] == 3 and counts["negatives"] == 6
+    with pytest.raises(RecipeError, match="scores: there are none of query 'q9'; .*run the score stage again"):
+        miner.rows([pair(query="q9")])
+
+
+def test_own_negatives_of_a_whole_task():
+    """A positive of one row is no negative in another row of its query."""
+    rows = [pair("a") | {"negatives": ["a", "b", "c"]}, pair("b"), pair("c", "other")]
+    made, counts = OwnNegatives(Dataset.from_list(rows), lambda text: text).rows(rows)
+    assert [row["negatives"] for row in made] == [["a", "c"], [], []] and counts == {}
+    assert [row["sibling_positive_ids"] for row in made] == [["b"], ["a"], []]

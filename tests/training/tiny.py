@@ -26,7 +26,7 @@ ARGUMENTS = {"use_cpu": True, "learning_rate": 1e-2, "report_to": "none", "save_
 
 
 class Recorder(EmbeddingTrainer):
-    """Keeps every step's loss and gradients; stops, as a kill would, before step `kill_at`; told to end at `term_at`."""
+    """Keeps every step's loss and gradients; is killed before step `kill_at`, or told to end in step `term_at`."""
 
     seen: list
     kill_at = term_at = None

@@ -1,0 +1,52 @@
+"""What a caller of `encode` asks for, in any of the ways there are, as one prompt."""
+
+import math
+from collections.abc import Sequence
+
+from anna_embed.config import TrainConfig
+from anna_embed.parsing import RecipeError
+from anna_embed.prompts import fitted_prompt, last_instruction, query_prompt
+
+ROLES = ("query", "document")  # what `encode_query` and `encode_document` give as the task; they choose a prompt too
+
+
+def asked_prompt(model, prompt: str | None, task: str | None, instruction: str | None,
+                 examples: Sequence[tuple[str, str]] | None) -> str:
+    """The prompt that is put in front of each text.
+
+    Args:
+        model (`SentenceTransformer`): Has the stored prompts.
+        prompt (`str`, *optional*): What the stock library made of `prompt` and `prompt_name`.
+        task (`str`, *optional*): Names a stored prompt, as training named its tasks; goes before `prompt`.
+        instruction (`str`, *optional*): Goes before `prompt`, too.
+        examples (`Sequence[tuple[str, str]]`, *optional*): Pairs of query and response to put in front, instead of the
+            stored ones. Each side is cut as in training.
+
+    Raises:
+        [`RecipeError`]: there is no such task, or what is given does not go together or is no pair of strings.
+    """
+    task = None if task in ROLES else task
+    if task is not None and instruction is not None:
+        raise RecipeError(f"task: '{task}' has an instruction of its own; give task= or instruction=, not both.")
+    if task is not None:
+        prompt = _stored(model.prompts, task)
+    if instruction is not None:
+        prompt = query_prompt(instruction)
+    if not examples:
+        return prompt or ""
+    for n, pair in enumerate(examples):
+        if isinstance(pair, str) or len(pair) != 2 or not all(isinstance(side, str) for side in pair):
+            raise RecipeError(f"examples: item {n}, {pair!r}, is no pair of a query and a passage; write examples="
+                              "[(query, passage), ...].")
+    return fitted_prompt(model.tokenizer, last_instruction(prompt or ""), examples, TrainConfig.example_max_length,
+                         math.inf)
+
+
+def _stored(prompts, task):
+    """A task's prompt: the export names it so that mteb does not put it in front of documents where it must not."""
+    for name in (f"{task}-query", task):
+        if name in prompts:
+            return prompts[name]
+    known = sorted({name.removesuffix("-query") for name in prompts} - set(ROLES))
+    raise RecipeError(f"task: the model has no prompt for '{task}'; it has them for {', '.join(known) or 'no task'}. "
+                      "Name one of them, or give instruction=.")

@@ -1,0 +1,188 @@
+"""Files of vectors, made a chunk at a time: memory does not grow with the texts, and a kill costs one chunk.
+
+Until all is there, vectors lie in `<output>.partial`, beside how many of them are done and what they are made from.
+`<output>.json` says of a finished file what it was made from; the same command again does nothing.
+"""
+
+import hashlib
+import json
+import shutil
+import time
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from anna_embed import writer
+from anna_embed.artifacts import locate
+from anna_embed.digests import digest
+from anna_embed.model.chunks import chunks
+from anna_embed.model.text_files import open_texts
+from anna_embed.parsing import RecipeError
+
+CHUNK_TEXTS, CHUNK_CHARACTERS = 4096, 2**17  # some 30,000 tokens: about 20 s of two cores with SmolLM2-135M
+KEY, DONE, VECTORS = ".key", "done", "vectors.npy"
+
+
+@dataclass(frozen=True)
+class How:
+    """What vectors depend on beside the texts.
+
+    Args:
+        model (`str`): A folder or Hub id.
+        prompt_name (`str`, *optional*), prompt (`str`, *optional*): As for `encode`.
+        document (`bool`): The texts are documents to be found: `encode_document` knows which prompt they get.
+        dtype (`str`): Type of the weights; `auto` is what they are stored in.
+        truncate_dim (`int`, *optional*): Numbers of a vector that are kept.
+    """
+
+    model: str
+    prompt_name: str | None = None
+    prompt: str | None = None
+    document: bool = False
+    dtype: str = "auto"
+    truncate_dim: int | None = None
+
+    @property
+    def made_from(self) -> dict:
+        """All but the model's name: its content counts."""
+        return {key: value for key, value in asdict(self).items() if key != "model"}
+
+
+class Loader:
+    """The model, located at once and loaded when it is first needed."""
+
+    def __init__(self, how: How, mirror: list[str], device: str | None):
+        self.how, self.device, self.model = how, device, None
+        self.located = locate("model", how.model, "model", mirror)
+
+    def __call__(self):
+        if self.model is None:
+            from anna_embed.model.load import load_embedder
+
+            self.model = load_embedder(self.located.path, device=self.device, model_kwargs={"dtype": self.how.dtype})
+        return self.model
+
+
+def check_prompt_name(model, name: str | None) -> None:
+    """Raises [`RecipeError`] unless the model has a prompt of that name."""
+    if name is not None and name not in model.prompts:
+        raise RecipeError(f"prompt_name: the model has no prompt '{name}'; it has {', '.join(model.prompts)}.")
+
+
+def write_vectors(key: str, path: str, output: str, column: str | None, load: Loader, batch_size: int) -> None:
+    """Encodes a file of texts into a file of vectors, in the texts' order.
+
+    Args:
+        key (`str`), path (`str`), column (`str`, *optional*): As for [`text_files.open_texts`].
+        output (`str`): An `.npy` file of shape (texts, dimension), or a `.parquet` file with the columns `id`, `text`
+            and `embedding`; float32.
+        load ([`Loader`]): The model, and what is asked of it.
+        batch_size (`int`): As for `encode`.
+
+    Raises:
+        [`RecipeError`]: a text, the model or the output is not what it must be.
+    """
+    if Path(output).suffix not in (".npy", ".parquet"):
+        raise RecipeError(f"output: '{output}' is neither .npy nor .parquet; name it as one of them.")
+    started, work = time.time(), Path(f"{output}.partial")
+    work.mkdir(parents=True, exist_ok=True)
+    with writer.claim("encode", work) or (work / writer.LOCK).open("a"):
+        try:
+            texts = open_texts(key, path, column, work)
+            made_from = load.how.made_from | {"model_digest": load.located.digest, "column": texts.column,
+                                              "input_digest": digest(texts.path)}
+            if _is_current(output, made_from):
+                print(f"encode: {output} is up to date")
+            else:
+                vectors = _encode_all(texts, texts.count(), load, batch_size, work, _key(made_from))
+                about = made_from | {"model": load.how.model, "input": path, "texts": len(vectors),
+                                     "dimension": vectors.shape[1], "seconds": round(time.time() - started, 1)}
+                _put(vectors, texts, work, Path(output), about)
+                print(f"encode: made {output}: {len(vectors):,} vectors of {vectors.shape[1]} numbers in "
+                      f"{about['seconds']:.0f} s")
+        except RecipeError:
+            if _read(work / DONE) in (None, "0"):
+                shutil.rmtree(work)
+            raise
+        shutil.rmtree(work)
+
+
+def _encode_all(texts, number, load, batch_size, work, key):
+    """All vectors as a memory-mapped array; goes on where an interrupted run of exactly this stopped."""
+    from tqdm.auto import tqdm
+
+    model, how, file = load(), load.how, work / VECTORS
+    check_prompt_name(model, how.prompt_name)
+    encode = model.encode_document if how.document else model.encode
+    dimension = min(how.truncate_dim or model.get_embedding_dimension(), model.get_embedding_dimension())
+    if not _read(work / KEY) == key:
+        np.lib.format.open_memmap(file, "w+", np.float32, (number, dimension)).flush()
+        _write(work / DONE, "0")
+        _write(work / KEY, key)
+    vectors, done = np.lib.format.open_memmap(file, "r+"), int(_read(work / DONE))
+    if done:
+        print(f"encode: {done:,} of {number:,} texts were encoded before; going on", flush=True)
+    with tqdm(total=number, initial=done, desc="encode", unit="text", smoothing=0.1) as progress:
+        for chunk in chunks((text for _, text in islice(texts, done, None)), CHUNK_TEXTS, CHUNK_CHARACTERS):
+            vectors[done: done + len(chunk)] = encode(
+                chunk, prompt_name=how.prompt_name, prompt=how.prompt, batch_size=batch_size,
+                truncate_dim=how.truncate_dim, show_progress_bar=False)
+            vectors.flush()
+            done += len(chunk)
+            _write(work / DONE, str(done))
+            progress.update(len(chunk))
+    return vectors
+
+
+def _put(vectors, texts, work, output, about):
+    """Moves the finished vectors to where they belong; a kill in between leaves them to be moved the next time."""
+    made = work / VECTORS
+    if output.suffix == ".parquet":
+        made = work / "vectors.parquet"
+        _write_parquet(vectors, texts, made)
+    output.unlink(missing_ok=True)  # before its note says that it is something else
+    _note(output).write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    made.rename(output)
+
+
+def _write_parquet(vectors, texts, file):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    kind = pa.list_(pa.float32(), vectors.shape[1])
+    schema = pa.schema([("id", pa.string()), ("text", pa.string()), ("embedding", kind)])
+    rows = iter(texts)
+    with pq.ParquetWriter(file, schema) as parquet:
+        for start in range(0, len(vectors), CHUNK_TEXTS):
+            part = np.ascontiguousarray(vectors[start: start + CHUNK_TEXTS])
+            ids, strings = zip(*islice(rows, len(part)))
+            embedding = pa.FixedSizeListArray.from_arrays(pa.array(part.ravel()), vectors.shape[1])
+            parquet.write_table(pa.table([pa.array(ids), pa.array(strings), embedding], schema=schema))
+
+
+def _is_current(output, made_from):
+    try:
+        about = json.loads(_note(output).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return Path(output).is_file() and made_from.items() <= about.items()
+
+
+def _note(output):
+    return Path(f"{output}.json")
+
+
+def _key(made_from):
+    return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
+
+
+def _read(file):
+    return file.read_text() if file.is_file() else None
+
+
+def _write(file, content):
+    """A kill leaves the old content or the new."""
+    file.with_suffix(".tmp").write_text(content)
+    file.with_suffix(".tmp").rename(file)

@@ -1,0 +1,217 @@
+"""One training step of ours and of each peer, by the trainer of each: the batch fetched, forward, backward, optimizer.
+
+The same strings, the same global batch, the same loss (InfoNCE over all passages of the batch), the base in bfloat16,
+the adapter in float32, autocast to bfloat16, AdamW at learning rate 0, so that every run is the same step.
+"""
+
+import tempfile
+import time
+
+import torch
+from datasets import Dataset
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModel, PrinterCallback, TrainerCallback, TrainingArguments, set_seed
+
+from anna_embed.schema import TRIPLETS
+from anna_embed.tokens import load_tokenizer
+from benchmarks.workload import SEED, FullSteps, Workload
+
+ALPHA = 2  # lora_alpha is so many times the rank
+TEMPERATURE = 0.02  # the default of `TrainConfig` and of FlagEmbedding; 1 / scale of sentence-transformers
+
+
+class Clock(TrainerCallback):
+    """Times one step from before its batch is fetched until the adapter has changed; keeps loss and gradients.
+
+    `busy` are the processor's seconds: a share of threads times seconds, if nobody else was at work.
+    """
+
+    seconds = busy = loss = gradient = None
+
+    def on_epoch_begin(self, args, state, control, **kwargs):
+        self.started = time.perf_counter(), time.process_time()
+
+    def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
+        if self.gradient is None:  # of all matrices B, as those of A are 0 while B is
+            self.gradient = torch.cat([p.grad.float().flatten().cpu() for name, p in model.named_parameters()
+                                       if p.requires_grad and "lora_B" in name])
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        self.seconds, self.busy = time.perf_counter() - self.started[0], time.process_time() - self.started[1]
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        self.loss = logs.get("loss", self.loss)
+
+
+class Step:
+    """
+    A trainer that trains one and the same step whenever it is called; the first call warms up.
+
+    Args:
+        trainer (`transformers.Trainer`): made with `arguments`.
+        use (`Callable`, *optional*): sets the trainer's mini-batch, from one of `candidates`.
+        candidates (`list[list[dict]]`, *optional*): mini-batches to try, in lists that begin with the smallest.
+    """
+
+    def __init__(self, trainer, use=None, candidates=()):
+        self.trainer, self.use, self.candidates, self.clock = trainer, use, candidates, Clock()
+        trainer.add_callback(self.clock)
+        trainer.remove_callback(PrinterCallback)
+
+    def __call__(self) -> float:
+        """Seconds of one step."""
+        self.trainer.train()
+        return self.clock.seconds
+
+
+def fastest(step: Step) -> tuple[dict, dict[str, float]]:
+    """
+    A short search for a peer's best mini-batch: each list of candidates from its smallest on, until two in a row are
+    slower than the best of it.
+
+    Args:
+        step (`Step`): that has candidates.
+
+    Returns:
+        `tuple`: the best candidate, and the seconds of each that was tried.
+    """
+    step.use(step.candidates[0][0])
+    step()
+    seconds, best = {}, None
+    for candidates in step.candidates:
+        slower, lowest = 0, float("inf")
+        for candidate in candidates:
+            step.use(candidate)
+            taken = seconds[", ".join(f"{k} {v}" for k, v in candidate.items())] = step()
+            if best is None or taken < best[0]:
+                best = taken, candidate
+            slower, lowest = (0, taken) if taken < lowest else (slower + 1, lowest)
+            if slower == 2:
+                break
+    return best[1], {name: round(taken, 2) for name, taken in seconds.items()}
+
+
+def arguments(**keys) -> dict:
+    """Of every trainer: one step, nothing written."""
+    return {"output_dir": tempfile.mkdtemp(), "max_steps": 1, "learning_rate": 0.0, "bf16": True, "logging_steps": 1,
+            "use_cpu": not torch.cuda.is_available(), "report_to": "none", "save_strategy": "no", "disable_tqdm": True,
+            "seed": SEED, **keys}
+
+
+def lora(rank: int, **keys) -> LoraConfig:
+    set_seed(SEED)  # the adapters start equal
+    return LoraConfig(r=rank, lora_alpha=ALPHA * rank, lora_dropout=0.0, target_modules="all-linear",
+                      task_type="FEATURE_EXTRACTION", **keys)
+
+
+def ours(path: str, work: Workload, rank: int, model=None, **keys):
+    """
+    Our trainer on rows in memory.
+
+    Args:
+        path (`str`): folder of the base model, or of its tokenizer alone.
+        work (`Workload`): what to train on.
+        rank (`int`): of LoRA.
+        model (`torch.nn.Module`, *optional*): the base model, if it is not read from `path`.
+        **keys: of `transformers.TrainingArguments`.
+    """
+    from anna_embed.training.lora import shortened
+    from anna_embed.training.trainer import EmbeddingTrainer
+
+    model = AutoModel.from_pretrained(path, dtype=torch.bfloat16) if model is None else model
+    table = Dataset.from_dict({name: [row[name] for row in work.rows] for name in TRIPLETS}, features=TRIPLETS)
+    tasks, rows = {work.name: work.task}, {work.name: table}
+    trainer = EmbeddingTrainer(
+        work.config, tasks, rows, model=get_peft_model(model, shortened(lora(rank))),
+        args=TrainingArguments(**arguments(**keys)),
+        processing_class=load_tokenizer(path, work.config.prompt_max_length))
+    trainer.steps = FullSteps(work.config, tasks, rows, trainer.processing_class, SEED)
+    return Step(trainer)
+
+
+def sentence_transformers(path: str, max_length: int, longest: int, strings: tuple, rank: int) -> Step:
+    """
+    The trainer of sentence-transformers with CachedMultipleNegativesRankingLoss: one column a passage, its collator.
+
+    Args:
+        path (`str`): folder of the base model.
+        max_length, longest (`int`): tokens of a passage, and of a query with its examples; the strings keep to them.
+        strings (`tuple`): from `workload.as_strings`.
+        rank (`int`): of LoRA.
+    """
+    from sentence_transformers import (
+        SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments, models,
+    )
+    from sentence_transformers.losses import CachedMultipleNegativesRankingLoss
+
+    with tempfile.TemporaryDirectory() as folder:
+        load_tokenizer(path, longest).save_pretrained(folder)  # with EOS, as its models are to have it
+        transformer = models.Transformer(path, model_kwargs={"dtype": torch.bfloat16}, tokenizer_name_or_path=folder,
+                                         max_seq_length=longest)
+    transformer.tokenizer.padding_side = "right"  # its loss cuts off what is padded on the right of a mini-batch only
+    pooling = models.Pooling(transformer.get_embedding_dimension(), pooling_mode="lasttoken")
+    model = SentenceTransformer(modules=[transformer, pooling, models.Normalize()],
+                                device="cuda" if torch.cuda.is_available() else "cpu")
+    model.add_adapter(lora(rank))
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()  # add_adapter makes them as the base is
+    queries, groups = strings
+    columns = {"anchor": queries, "positive": [group[0] for group in groups]}
+    columns |= {f"negative_{n}": [group[n] for group in groups] for n in range(1, len(groups[0]))}
+    loss = CachedMultipleNegativesRankingLoss(model, scale=1 / TEMPERATURE)
+
+    def use(candidate):
+        loss.mini_batch_size = candidate.get("mini_batch_size", 32)  # of the loss's own score matrix too
+        loss.mini_batch_num_tokens = candidate.get("mini_batch_num_tokens")
+
+    trainer = SentenceTransformerTrainer(
+        model, SentenceTransformerTrainingArguments(**arguments(per_device_train_batch_size=len(queries))),
+        train_dataset=Dataset.from_dict(columns), loss=loss)
+    return Step(trainer, use, [_powers("mini_batch_size", 2, len(queries)),
+                               _powers("mini_batch_num_tokens", 512, 8192)])
+
+
+def flag_embedding(path: str, max_length: int, longest: int, strings: tuple, rank: int) -> Step:
+    """
+    The decoder-only trainer with examples of FlagEmbedding: its model, its collator, its trainer, as its runner joins
+    them.
+
+    It has no gradient cache: the graph of the whole batch is kept. So it runs with its `--gradient_checkpointing`;
+    without, a batch of 64 queries takes more memory than small machines have.
+
+    Args:
+        path, max_length, longest, strings, rank: as for `sentence_transformers`.
+    """
+    from FlagEmbedding.abc.finetune.embedder import AbsEmbedderSameDatasetCollator
+    from FlagEmbedding.abc.finetune.embedder.AbsArguments import AbsEmbedderTrainingArguments
+    from FlagEmbedding.finetune.embedder.decoder_only.icl.modeling import BiDecoderOnlyEmbedderICLModel
+    from FlagEmbedding.finetune.embedder.decoder_only.icl.trainer import DecoderOnlyEmbedderICLTrainer
+
+    base, tokenizer = AutoModel.from_pretrained(path, dtype=torch.bfloat16), load_tokenizer(path, longest)
+    base.config.use_cache, tokenizer.padding_side = False, "left"
+    args = AbsEmbedderTrainingArguments(**arguments(per_device_train_batch_size=1, gradient_checkpointing=True))
+    model = BiDecoderOnlyEmbedderICLModel(get_peft_model(base, lora(rank)), tokenizer, temperature=TEMPERATURE,
+                                          sentence_pooling_method="last_token", normalize_embeddings=True)
+    model.enable_input_require_grads()
+    queries, groups = strings
+    collator = AbsEmbedderSameDatasetCollator(tokenizer=tokenizer, query_max_len=longest, passage_max_len=max_length,
+                                              padding=True, return_tensors="pt")
+
+    def use(candidate):
+        model.sub_batch_size = collator.sub_batch_size = candidate["sub_batch_size"]
+
+    batch = queries, [passage for group in groups for passage in group], None, False
+    trainer = DecoderOnlyEmbedderICLTrainer(model=model, args=args, train_dataset=[batch], processing_class=tokenizer,
+                                            data_collator=collator)
+    return Step(trainer, use, [_powers("sub_batch_size", 2, len(batch[1]))])
+
+
+PEERS = {"sentence-transformers": sentence_transformers, "FlagEmbedding": flag_embedding}
+
+
+def _powers(name, low, high):
+    """Candidates `{name: low}`, `{name: 2 * low}` and so on up to `high`."""
+    return [{name: low << n} for n in range(32) if low << n <= max(high, low)]

@@ -1,0 +1,257 @@
+"""The report of a release: figures against oracles, and the page through the real script."""
+
+import base64
+import json
+import re
+import shutil
+import sys
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from recipes import report
+from scipy.stats import binomtest, spearmanr
+from sklearn.metrics import roc_auc_score
+from small_run import RULE, make, teacher_and_miner
+
+from anna_embed.artifacts import MANIFEST
+from anna_embed.evaluation.heldout import HeldOut
+from anna_embed.evaluation.report_costs import duration
+from anna_embed.evaluation.report_plots import Table
+from anna_embed.evaluation.report_scores import interval
+from anna_embed.evaluation.report_teacher import read_candidates
+from anna_embed.evaluation.report_training import training
+from anna_embed.evaluation.report_vectors import alignment, auc, geometry, pairs_of, uniformity
+from anna_embed.parsing import RecipeError
+from anna_embed.schema import SCORES, TRIPLETS
+from anna_embed.tables import read_split
+from anna_embed.teacher.mine import threshold
+
+
+# ---- figures --------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("rule", [{}, {"score_source": "reranker"}, {"margin": 0.7}, {"threshold_from": "own"}])
+def test_groups_are_those_of_the_miner(tmp_path, rule):
+    """If this fails, the pictures show other negatives than were trained on. The miner's own sums are the oracle."""
+    counts = teacher_and_miner(tmp_path, **rule)
+    found = read_candidates(tmp_path / "scores", tmp_path / "triplets", "questions", threshold)
+    groups = found.table["group"].value_counts()
+    assert found.queries == found.of == 40 and len(found.table) == 480 and groups["positive"] == 48
+    assert found.negatives.sum() == counts["negatives"]
+    if "threshold_from" in rule:  # the rows of a query with two positives have a limit each
+        return
+    single = found.table[~found.table["query"].isin([f"q{n}" for n in range(0, 40, 5)])]
+    dropped = found.table[found.table["group"].str.startswith("dropped")]
+    twice = dropped["query"].isin([f"q{n}" for n in range(0, 40, 5)]).sum()  # counted for each of its two rows
+    assert len(dropped) + twice == counts["dropped as likely false negatives"]
+    chosen = single[single["group"] == "chosen negative"]
+    assert (chosen.groupby("query").size() <= RULE["num_negatives"]).all()
+    assert (chosen["rank"] >= 1).all() and chosen["rank"].max() <= RULE["top_k"]
+    source = found.rule["score_source"]
+    assert (chosen[source] <= chosen["limit"]).all() and (dropped[source] > dropped["limit"]).all()
+
+
+def test_places_are_among_the_candidates_left(made):
+    """The hardest candidate that was not dropped has place 1; equal scores share the better place."""
+    table = read_candidates(made / "scores", made / "triplets", "questions", threshold).table
+    scores, triplets = (read_split(name, str(made / name), "questions", "train", features)
+                        for name, features in (("scores", SCORES), ("triplets", TRIPLETS)))
+    scored = {row["query_id"]: row for row in scores}
+    for row in triplets:
+        of_query = table[table["query"] == row["query_id"]].reset_index(drop=True)
+        ids = scored[row["query_id"]]["candidate_ids"]
+        allowed = sorted((s for s, limit, group in zip(of_query["dense"], of_query["limit"], of_query["group"])
+                          if s <= limit and group != "positive"), reverse=True)
+        for negative in row["negative_ids"]:
+            place = ids.index(negative)
+            assert allowed.index(of_query["dense"][place]) + 1 == of_query["rank"][place]
+
+
+def test_alignment_and_uniformity_by_hand():
+    """One vector for all is aligned and useless; opposite ones are as far as can be."""
+    same, axes = np.tile([1.0, 0.0], (4, 1)), np.eye(3)
+    assert alignment(same, same) == 0 and uniformity(same) == 0
+    assert alignment(axes[:1], axes[1:2]) == pytest.approx(2) and uniformity(axes) == pytest.approx(-4)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.sampled_from([0.1, 0.3, 0.5]), min_size=1), st.lists(st.sampled_from([0.2, 0.3]), min_size=1))
+def test_auc_is_that_of_scikit_learn(together, apart):
+    """Ties count half."""
+    expected = roc_auc_score([1] * len(together) + [0] * len(apart), together + apart)
+    assert auc(np.asarray(together), np.asarray(apart)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("right, n", [(0, 5), (7, 20), (56, 56), (480, 1000)])
+def test_intervals_of_shares(right, n):
+    """Wilson's interval, against scipy's."""
+    theirs = binomtest(right, n).proportion_ci(method="wilson")
+    assert interval("accuracy", right / n, n) == pytest.approx((theirs.low, theirs.high), abs=1e-4)
+
+
+def test_intervals_of_correlations():
+    """They hold the true correlation about as often as they say; other metrics get none."""
+    draw, held, rounds = np.random.default_rng(1), 0, 400
+    for _ in range(rounds):
+        x = draw.normal(size=60)
+        y = 0.6 * x + 0.8 * draw.normal(size=60)
+        low, high = interval("spearman", spearmanr(x, y).statistic, 60)
+        held += low <= 6 / np.pi * np.arcsin(0.3) <= high  # Spearman's of a normal pair with Pearson's 0.6
+    assert 0.92 <= held / rounds <= 0.98
+    assert interval("ndcg_at_10", 0.5, 100) is None and interval("spearman", 1.0, 100) is None
+
+
+def test_pairs_that_are_encoded():
+    """No text twice, no pair that is hardly similar: its cosine would count as one of different pairs as well."""
+    rows = [{"query": q, "positive": p, "positive_id": p, "label_score": s} for q, p, s in
+            (("a", "b", 1.0), ("a", "c", 1.0), ("d", "b", None), ("e", "f", 0.2), ("g", "g", None), ("h", "i", 0.9),
+             ("j", "k", None), ("l", "m", None), ("n", "o", None))]
+    (found,) = pairs_of([HeldOut("t", "sts", "", rows, ["k"], ["text of k"])], 4)
+    assert (found.left, found.right) == (["a", "h", "j", "l"], ["b", "i", "text of k", "m"])
+
+
+def test_prompts_stand_where_they_belong():
+    """Documents of a classification carry none; those of a symmetric task do."""
+    asked = []
+
+    def encode(texts, prompt):
+        asked.append(prompt)
+        return np.eye(8)[: len(texts)]
+
+    rows = [{"query": f"q{n}", "positive": f"p{n}", "positive_id": "", "label_score": None} for n in range(4)]
+    pairs = pairs_of([HeldOut(kind, kind, "", rows, [], []) for kind in ("classification", "clustering")], 99)
+    (first, second) = geometry("m", encode, pairs, {"classification": "one ", "clustering": "two "})
+    assert asked == ["one ", "", "two ", "two "] and first.apart.shape == (12,) and (second.together == 1).all()
+
+
+def test_numbers_go_to_the_right():
+    """A column of ids must not look like a sum."""
+    table = Table(["name", "n", "time"], [["a 1", "1,200", "3 s"], ["b", "", "1.2 min"]])
+    assert [table.is_number(n) for n in range(3)] == [False, True, True]
+    assert [duration(s) for s in (2.2, 125, 7300)] == ["2 s", "2.1 min", "2.0 h"]
+
+
+def test_a_run_without_a_log(tmp_path):
+    """A trained adapter from elsewhere; the rest of the report is made."""
+    assert training(tmp_path) is None
+
+
+# ---- the page -------------------------------------------------------------------------------------------------------
+class Page(HTMLParser):
+    """Everything that a browser would load, the text, and the pictures."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.loads, self.pictures, self.alts, self.words = [], [], [], []
+        self.feed(text)
+        self.text = " ".join(" ".join(self.words).split())
+
+    def handle_starttag(self, tag, attributes):
+        for key, value in attributes:
+            if key in ("src", "href", "action", "srcset", "data", "poster"):
+                self.loads.append(value)
+            if tag == "img" and key == "src":
+                self.pictures.append(base64.b64decode(value.partition("base64,")[2]).decode())
+            if tag == "img" and key == "alt":
+                self.alts.append(value)
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, tiny_model):
+    path = tmp_path_factory.mktemp("run") / "small"
+    make(path, tiny_model)
+    return path
+
+
+@pytest.fixture
+def run(made, tmp_path):
+    return shutil.copytree(made, tmp_path / "small")
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Runs the script; what it printed."""
+    def command(*words):
+        monkeypatch.setattr(sys, "argv", ["recipes.report", *map(str, words)])
+        report.main()
+        return capsys.readouterr().out
+    return command
+
+
+def page_of(run) -> Page:
+    return Page((run / "report" / "report.html").read_text(encoding="utf-8"))
+
+
+def test_the_page_is_whole_and_loads_nothing(run, command):
+    """A report that needs the network is blank in ten years, and tells a stranger who reads it."""
+    command(run)
+    page = page_of(run)
+    assert page.loads and all(value.startswith(("data:image/svg+xml;base64,", "#")) for value in page.loads)
+    text = (run / "report" / "report.html").read_text(encoding="utf-8")
+    assert "http" not in text and "@import" not in text and "url(" not in text and "<script" not in text
+    for picture in page.pictures:
+        assert not re.search(r"(href|src)=\"(?!#|data:)", picture)
+    anchors = {value for value in page.loads if value.startswith("#")}
+    assert anchors == {"#scores", "#training", "#teacher-and-miner", "#vectors", "#costs-and-origins"}
+    assert all(f'id="{anchor[1:]}"' in text for anchor in anchors)
+    assert len(page.pictures) == 8 and all(len(alt) > 20 for alt in page.alts) and len(page.alts) == 8
+
+
+def test_the_figures_are_the_artifacts(run, command):
+    """Scores, counts, drops and times as the manifests have them; what people typed is no markup."""
+    command(run, "--held_out", 0)
+    text = page_of(run).text
+    assert "0.8765" in text and "0.1234" in text and "0.9012" in text
+    assert "all 40 queries, 480 candidates. Of these 48 are positives" in text
+    assert "10 steps on 2 processes in 1.5 minutes" in text
+    assert "MTEB(eng, v2): 8 of its 41 tasks" in text and "Scores on data that is not mteb's" in text
+    assert "text occurs in the test set <b>X</b> 7" in text
+    assert "#vectors" not in page_of(run).loads
+
+
+@pytest.mark.slow
+def test_again_does_nothing_and_new_results_are_taken_in(run, command):
+    """Else a report of last week's scores lies beside this week's model."""
+    first = command(run, "--held_out", 0)
+    assert "report: made" in first and "up to date" in command(run, "--held_out", 0)
+    before = (run / "report" / "report.html").read_bytes()
+    shutil.rmtree(run / "report")
+    command(run, "--held_out", 0)
+    assert (run / "report" / "report.html").read_bytes() == before  # the same artifacts are the same page
+    manifest = json.loads((run / "results" / MANIFEST).read_text())
+    manifest["table"][0]["value"] = 0.4321
+    (run / "results" / MANIFEST).write_text(json.dumps(manifest))
+    command(run, "--held_out", 0)
+    assert "0.4321" in page_of(run).text
+
+
+def test_what_is_not_there_is_said(run, command):
+    """A run without a teacher, or one that is not trained yet, has a report as well."""
+    for name in ("scores", "adapter", "results", "model"):
+        shutil.rmtree(run / name)
+    command(run)
+    page = page_of(run)
+    assert "no such artifact: reranker, scores, adapter, model, results." in page.text
+    assert [value for value in page.loads if value.startswith("#")] == ["#costs-and-origins"]
+
+
+def test_no_run_at_all(tmp_path, command):
+    """One sentence, and no empty page."""
+    with pytest.raises(RecipeError, match="holds none of pairs, .*; name a run's folder"):
+        command(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_results_beside(run, made, command):
+    """--results: another model on the tasks that both have."""
+    other = shutil.copytree(made / "results", run / "other")
+    manifest = json.loads((other / MANIFEST).read_text())
+    manifest["table"] = [row | {"model": "org/other"} for row in manifest["table"] if row["task"] == "STS13"]
+    (other / MANIFEST).write_text(json.dumps(manifest))
+    command(run, "--held_out", 0, "--results", other)
+    text = page_of(run).text
+    assert "1 of its 41 tasks" in text and "org/other" in text
