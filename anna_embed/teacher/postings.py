@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-BLOCK = 1 << 22  # tokens in memory at a time: with what sorting them needs, about 200 MB
+BLOCK = 1 << 22  # tokens in memory at a time
 DATA, INDICES, INDPTR = "data.csc.index.npy", "indices.csc.index.npy", "indptr.csc.index.npy"  # bm25s's names
 META = "index.json"
 

@@ -83,6 +83,7 @@ def vectors(client, artifacts, tmp_path):
             "adapted": adapted(**inputs).last_hidden_state.tolist()}
 
 
+@pytest.mark.slow
 def test_a_release_goes_up_and_comes_back(hub, artifacts, vectors, run, tmp_path):
     """If this fails, what people load by id and tag is not what was made, or needs a path of the maker's machine."""
     from datasets import load_dataset

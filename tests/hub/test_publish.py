@@ -7,7 +7,7 @@ import re
 import pandas
 import pytest
 from huggingface_hub import HfApi
-from small_release import describe, publish
+from small_release import change, describe, publish
 
 from anna_embed.artifacts import digest
 from anna_embed.hub.cards import render
@@ -228,3 +228,76 @@ def test_what_does_not_open_is_not_tagged(hub, refusal, artifacts):
     describe(artifacts / "pairs")
     assert "tester/anna-pairs: what was published does not open at commit" in refusal()
     assert hub.repos[PAIRS].tags == {}
+
+
+# ---- failures ----------------------------------------------------------------------------------------------------
+
+FAULTS = {"503": {"status": 503, "headers": {"Retry-After": "0"}}, "reset before": {"cut": "request"},
+          "reset after": {"cut": "response"}}
+REQUESTS = [k if k % 4 == 1 else pytest.param(k, marks=pytest.mark.slow) for k in range(22)]
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+@pytest.mark.parametrize("after", REQUESTS)
+def test_a_failure_at_request_k_then_a_plain_rerun(hub, pairs, fault, after):
+    """If this fails, a broken connection leaves half a release, a tag on nothing, or two commits for one release."""
+    hub.faults.add(after=after, **fault)  # from the k-th request on, the Hub is down
+    try:
+        pairs()
+    except RecipeError as error:
+        assert "run the same command again" in str(error)
+    torn = hub.repos.get(PAIRS)
+    if torn:
+        assert set(torn.resolve("main")["files"]) in (FILES, {".gitattributes"})
+        assert not torn.tags or set(torn.resolve("v1")["files"]) == FILES
+    hub.faults.clear()
+    commit = pairs()
+    assert hub.repos[PAIRS].history() == ["Release v1", "initial commit"]
+    assert hub.repos[PAIRS].tags == {"v1": commit} and hub.repos[PAIRS].private
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+@pytest.mark.parametrize("after", [7, 12, 15])
+def test_a_failure_at_request_k_of_an_update(hub, pairs, artifacts, fault, after):
+    """If this fails, readers of main get some files of the new release with others of the old."""
+    commit = pairs()
+    old = hub.repos[PAIRS].resolve(commit)["files"]
+    change(artifacts)
+    hub.faults.add(after=after, **fault)
+    with pytest.raises(RecipeError, match="run the same command again"):
+        pairs(tag="v2")
+    files = hub.repos[PAIRS].resolve("main")["files"]
+    assert files == old or hub.repos[PAIRS].history()[0] == "Release v2"
+    assert hub.repos[PAIRS].resolve("v1")["files"] == old
+    hub.faults.clear()
+    assert pairs(tag="v2") == hub.repos[PAIRS].head
+    assert hub.repos[PAIRS].history() == ["Release v2", "Release v1", "initial commit"]
+
+
+@pytest.mark.parametrize("fault", [{"status": 429, "headers": {"Retry-After": "7"}}, {"status": 500},
+                                   {"cut": "response"}], ids=["429", "500", "answer lost"])
+def test_every_call_survives_one_failure(hub, client, pairs, fault):
+    """If this fails, one hiccup of the Hub ends a release that took hours to make, or commits it twice."""
+    routes = ["/api/whoami", "/api/validate-yaml", "/api/repos/create", "GET /api/datasets/.*pairs", "/refs", "/tree/",
+              "/preupload/", "/info/lfs/objects/batch", "PUT /lfs/", "/commit/", "POST .*/tag/"]
+    rules = [hub.faults.add(match=route, times=1, **fault) for route in routes]
+    commit = pairs()
+    assert all(rule["hits"] == 1 for rule in rules[:3] + rules[5:])
+    assert hub.repos[PAIRS].history() == ["Release v1", "initial commit"] and hub.repos[PAIRS].tags == {"v1": commit}
+    assert "Retry-After" not in fault.get("headers", {}) or 7 in client
+
+
+@pytest.mark.parametrize("status", [400, 401, 403])
+def test_a_refusal_is_not_repeated(hub, client, refusal, status):
+    """If this fails, a token without rights is tried again and again, until the Hub locks the account out."""
+    rule = hub.faults.add(match="/commit/", status=status)
+    assert "it holds the whole release or nothing: it was created just now" in refusal()
+    assert rule["hits"] == 1 and client == []
+
+
+def test_retries_end(hub, client, refusal):
+    """If this fails, a Hub that is down for good keeps the command waiting for ever."""
+    rule = hub.faults.add(match="/api/whoami", status=503)
+    assert refusal() == ("tester: the Hub failed (503: Injected fault); nothing was written; run the same command "
+                         "again, it continues.")
+    assert rule["hits"] == 6 and client == [1, 2, 4, 8, 16]
