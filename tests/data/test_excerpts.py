@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import Stage
+from convert_here import Stage
 
 from anna_embed.data.tasks import read_tasks
 
