@@ -1,13 +1,16 @@
 """Shards among processes: each shard to one of them, and what one finds wrong to all."""
 
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
 from datasets import Features, Value, load_dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tqdm import tqdm
 
 from anna_embed.parsing import RecipeError
+from anna_embed.teacher import shards
 from anna_embed.teacher.shards import Processes
 
 
@@ -66,8 +69,9 @@ def test_rows_in_shards_are_one_split(tmp_path):
     assert list((tmp_path / "none").glob("train-*.parquet"))
 
 
-def test_time_to_go(tmp_path, capfd):
+def test_time_to_go(tmp_path, capfd, monkeypatch):
     """If this fails, a run of days says nothing until its end. What was there before is no measure of its speed."""
+    monkeypatch.setattr(shards, "tqdm", partial(tqdm, disable=False))  # also where TQDM_DISABLE is set
     paths = [tmp_path / str(n) for n in range(4)]
     paths[0].touch()
     for number in process(tmp_path / "note").share(paths, [10, 10, 10, 5], "Scoring squad", "query"):
