@@ -25,7 +25,8 @@ def online_again(monkeypatch):
     """A stage that was given a mirror goes offline for good; the next test must not find itself there."""
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", huggingface_hub.constants.HF_HUB_OFFLINE)
     with patch.dict(os.environ):
-        for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"):  # a fixture of a whole module may have set them
+        for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE",  # a fixture of a whole module may have set them
+                     "TQDM_DISABLE", "HF_HUB_DISABLE_PROGRESS_BARS"):  # and CI sets these; users see the bars
             os.environ.pop(name, None)
         yield
 

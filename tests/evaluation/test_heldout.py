@@ -75,6 +75,14 @@ def test_the_slow_teachers_are_compared_on_the_same_queries():
     assert len(asked) == 4
 
 
+def test_what_the_reranker_does_not_see_keeps_its_place():
+    """If this fails, a right passage at place 6 counts as not found when the cross-encoder orders the first 5."""
+    task = HeldOut("qa", "retrieval", "Find", [row("ant", "axe")], ["bat", "cat", "axe"], ["bat", "cat", "axe"])
+    rows = teacher_scores(task, lambda query: np.asarray([3.0, 2.0, 1.0]), np.asarray([[3.0, 2.0, 1.0]]),
+                          lambda pairs: np.arange(len(pairs), dtype=float), rrf, 2, 1)
+    assert [r["value"] for r in rows if r["model"] == "reranker"] == [1 / np.log2(4)]
+
+
 def test_scores_are_kept(tmp_path):
     """If this fails, a kill during the third model costs the first two."""
     def never():
