@@ -20,11 +20,12 @@ quickstart: install
 
 test: test-fast test-slow
 
+# Two at a time; the tests of a file share what they build, so they stay together.
 test-fast: install lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 test-slow: install
-	$(BIN)/python -m pytest -m slow --durations 5
+	$(BIN)/python -m pytest -m slow --numprocesses 2 --dist loadfile --durations 5
 
 test-hub: install
 	$(BIN)/python -m pytest -m network

