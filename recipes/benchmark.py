@@ -13,6 +13,8 @@ Publishes  results (dataset): one row per model, task and metric
 import tempfile
 from pathlib import Path
 
+from recipes.publish import pushed
+
 from anna_embed.artifacts import Stage, go_offline, locate
 from anna_embed.config import BenchmarkConfig
 from anna_embed.parsing import one_sentence, parse
@@ -139,4 +141,6 @@ def mteb_scores(config: BenchmarkConfig, stage: Stage, model, parts: list) -> li
 
 if __name__ == "__main__":
     with one_sentence():
-        main(*parse(BenchmarkConfig))
+        config, given = parse(BenchmarkConfig)
+        with pushed(config, "results"):
+            main(config, given)

@@ -11,6 +11,8 @@ import shutil
 from collections import defaultdict
 from dataclasses import asdict
 
+from recipes.publish import pushed
+
 from anna_embed.artifacts import Stage, go_offline
 from anna_embed.config import ConvertConfig
 from anna_embed.parsing import RecipeError, one_sentence, parse
@@ -86,4 +88,6 @@ def make(config: ConvertConfig, stage: Stage) -> None:
 
 if __name__ == "__main__":
     with one_sentence():
-        main(*parse(ConvertConfig))
+        config, given = parse(ConvertConfig)
+        with pushed(config, "pairs"):
+            main(config, given)

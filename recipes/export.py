@@ -7,6 +7,8 @@ Reads      adapter (and the base model it names), triplets (texts to compare on)
 Publishes  model (SentenceTransformer, merged weights)
 """
 
+from recipes.publish import pushed
+
 from anna_embed.artifacts import Stage, go_offline, locate, read_manifest
 from anna_embed.config import ExportConfig, TrainConfig
 from anna_embed.parsing import RecipeError, one_sentence, parse
@@ -75,4 +77,6 @@ def main(config: ExportConfig, given: dict) -> None:
 
 if __name__ == "__main__":
     with one_sentence():
-        main(*parse(ExportConfig))
+        config, given = parse(ExportConfig)
+        with pushed(config, "model"):
+            main(config, given)

@@ -7,6 +7,8 @@ Reads      pairs, scores
 Publishes  triplets (dataset): one config per task; kinds that no teacher scores keep the dataset's own negatives
 """
 
+from recipes.publish import pushed
+
 from anna_embed.artifacts import Stage, go_offline, locate
 from anna_embed.config import MineConfig
 from anna_embed.parsing import one_sentence, parse
@@ -68,4 +70,6 @@ def main(config: MineConfig, given: dict) -> None:
 
 if __name__ == "__main__":
     with one_sentence():
-        main(*parse(MineConfig))
+        config, given = parse(MineConfig)
+        with pushed(config, "triplets"):
+            main(config, given)

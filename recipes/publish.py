@@ -8,10 +8,13 @@ Publishes  <namespace>/<prefix>-<artifact>: pairs, scores, triplets and results 
            model as models. The same command again changes nothing; after a failure it goes on.
 """
 
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from anna_embed.artifacts import go_offline
-from anna_embed.config import PublishConfig
+from anna_embed.config import PublishConfig, StageConfig
 from anna_embed.parsing import one_sentence, parse
 
 
@@ -40,8 +43,24 @@ def main(config: PublishConfig) -> None:
         print(f"{plan.place.artifact}: {plan.place.repo_id} commit {plan.place.commit} tag {config.tag}")
 
     # ---- collection ----------------------------------------------------------------------------------------------
-    if len(plans) > 1:
+    if len(plans) > 1 or config.push:
         print(f"collection: {tie_together(title, plans)}")
+
+
+@contextmanager
+def pushed(config: StageConfig, name: str) -> Iterator[None]:
+    """With `push: true`, publishes the artifact that the block makes, or finds up to date; whether the account may is
+    asked before the work begins. Of several processes the main one does it."""
+    if not config.push or os.environ.get("RANK", "0") != "0":
+        yield
+        return
+
+    from anna_embed.hub.account import check_account
+
+    check_account(config.namespace)
+    yield
+    main(PublishConfig(artifacts=config.artifacts, push=True, namespace=config.namespace, prefix=config.prefix,
+                       names=[name], tag=config.tag, private=config.private))
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from anna_embed.parsing import RecipeError, one_sentence, parse
 
 STAGES = {"convert": ConvertConfig, "train_reranker": RerankerConfig, "score": ScoreConfig, "mine": MineConfig,
           "train": TrainConfig, "export": ExportConfig, "benchmark": BenchmarkConfig}
+SHARED = ("score", "mine", "train")  # several processes share their work
 
 
 def main() -> None:
@@ -47,11 +48,11 @@ def main() -> None:
     for name, (config, *_, given) in parsed.items():
         stage = importlib.import_module(f"recipes.{name}").plan(config, given)
         outputs[name] = stage.output
-        if stage.is_current:
+        if stage.is_current and not config.push:
             print(f"{name}: {stage.output} is up to date", flush=True)
             continue
         through = ["accelerate.commands.launch", "--config_file", options.accelerate, "-m"]
-        launcher = through if name == "train" and options.accelerate else []
+        launcher = through if name in SHARED and options.accelerate else []
         run_stage(name, [sys.executable, "-m", *launcher, f"recipes.{name}", *argv[name]])
         ran.append(name)
 
@@ -71,7 +72,8 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--mirror", action="append", default=[], metavar="FOLDER",
                         help="read from this folder in Hub layout, never the network; may be given several times")
     parser.add_argument("--artifacts", help="write here instead of where the YAML files say")
-    parser.add_argument("--accelerate", metavar="FILE", help="train through accelerate with this hardware file")
+    parser.add_argument("--accelerate", metavar="FILE",
+                        help="score, mine and train through accelerate with this hardware file")
     parser.add_argument("--set", action="append", default=[], metavar="STAGE.KEY=VALUE",
                         help="override one key of one stage; commas part the items of a list")
     return parser

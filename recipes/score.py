@@ -9,6 +9,8 @@ Publishes  scores (dataset): one config per retrieval task; every query with its
 
 from pathlib import Path
 
+from recipes.publish import pushed
+
 from anna_embed.artifacts import Stage, go_offline, locate
 from anna_embed.config import ScoreConfig
 from anna_embed.parsing import one_sentence, parse
@@ -89,4 +91,6 @@ def main(config: ScoreConfig, given: dict) -> None:
 
 if __name__ == "__main__":
     with one_sentence():
-        main(*parse(ScoreConfig))
+        config, given = parse(ScoreConfig)
+        with pushed(config, "scores"):
+            main(config, given)

@@ -4,7 +4,7 @@
     python -m recipes.train --config recipes/quickstart/train.yaml --mirror artifacts/mirror         # a laptop, 5 min
     python -m recipes.train --config recipes/quickstart/train.yaml --mirror artifacts/mirror --dry_run true
 
-Reads      triplets, a decoder-only base model
+Reads      triplets, a decoder-only base model; with eval_strategy, the pairs' held-out rows
 Publishes  adapter (PEFT); `training_log.json` beside it holds every logged line
 """
 
@@ -12,6 +12,8 @@ import json
 import signal
 import tempfile
 from pathlib import Path
+
+from recipes.publish import pushed
 
 from anna_embed.artifacts import Stage, go_offline, locate
 from anna_embed.config import TrainConfig
@@ -23,6 +25,8 @@ def plan(config: TrainConfig, given: dict) -> Stage:
         raise RecipeError("model_name_or_path: names no base model; give a decoder-only model, a folder or a Hub id.")
     parents = {"triplets": locate("triplets", config.input("triplets"), "dataset", config.mirror),
                "model_name_or_path": locate("model_name_or_path", given["model_name_or_path"], "model", config.mirror)}
+    if config.evaluates(given):
+        parents["pairs"] = locate("pairs", config.input("pairs"), "dataset", config.mirror)
     return Stage("train", f"{config.artifacts}/adapter", given, parents)
 
 
@@ -45,6 +49,7 @@ def main(config: TrainConfig, training_args, model_args, given: dict) -> None:
     from anna_embed.tokens import load_tokenizer
     from anna_embed.training.checkpoints import last_complete
     from anna_embed.training.forecast import as_text, forecast
+    from anna_embed.training.held_out import read_samples, scores_of
     from anna_embed.training.lora import shortened
     from anna_embed.training.trainer import EmbeddingTrainer
 
@@ -54,6 +59,12 @@ def main(config: TrainConfig, training_args, model_args, given: dict) -> None:
         work = Path(tempfile.gettempdir()) if config.dry_run else stage.begin()
         tasks = tasks_of("triplets", triplets)
         rows = {task: read_split("triplets", triplets, task, "train", TRIPLETS) for task in tasks}
+        held_out = score = None
+        if "pairs" in stage.parents:
+            from anna_embed.evaluation.in_training import HeldOutScores
+
+            held_out = read_samples(stage.parents["pairs"].path, config.eval_rows, training_args.seed)
+            score = HeldOutScores({sample.name: sample.kind for sample in held_out})
 
     # ---- model ------------------------------------------------------------------------------------------------------
     set_seed(training_args.seed)  # the adapter's initial weights
@@ -63,7 +74,8 @@ def main(config: TrainConfig, training_args, model_args, given: dict) -> None:
 
     # ---- train ------------------------------------------------------------------------------------------------------
     training_args.output_dir = str(work / ".checkpoints")
-    trainer = EmbeddingTrainer(config, tasks, rows, model=model, args=training_args, processing_class=tokenizer)
+    trainer = EmbeddingTrainer(config, tasks, rows, model=model, args=training_args, processing_class=tokenizer,
+                               eval_dataset=held_out, compute_metrics=score)
     facts = forecast(trainer)
     if trainer.is_world_process_zero():
         print(f"train: {trainer.accelerator.num_processes} process(es)\n{as_text(facts)}", flush=True)
@@ -87,13 +99,14 @@ def main(config: TrainConfig, training_args, model_args, given: dict) -> None:
         tokenizer.save_pretrained(str(work))
         history = trainer.state.log_history
         (work / "training_log.json").write_text(json.dumps(history, indent=1) + "\n", encoding="utf-8")
+        measured = {"held_out": scores_of(trainer.state, training_args.load_best_model_at_end)} if held_out else {}
         manifest = stage.manifest(
             {task: {"train": len(table)} for task, table in rows.items()}, tasks=tasks,
             base_model={"name": base_name, "digest": stage.parents["model_name_or_path"].digest,
                         "commit": stage.parents["model_name_or_path"].commit, "licence": licence_of(base)},
             training={"steps": trainer.state.global_step, "processes": trainer.accelerator.num_processes,
                       "max_length": config.max_length, "prompt_max_length": config.prompt_max_length,
-                      "final": history[-1]})
+                      **measured, "final": history[-1]})
         render(work, manifest)
         stage.finish(manifest)
     trainer.accelerator.wait_for_everyone()
@@ -104,4 +117,6 @@ if __name__ == "__main__":
         from transformers import TrainingArguments
         from trl import ModelConfig
 
-        main(*parse((TrainConfig, TrainingArguments, ModelConfig)))
+        config, *others = parse((TrainConfig, TrainingArguments, ModelConfig))
+        with pushed(config, "adapter"):
+            main(config, *others)

@@ -9,6 +9,8 @@ Publishes  reranker (a sentence-transformers CrossEncoder)
 
 from pathlib import Path
 
+from recipes.publish import pushed
+
 from anna_embed.artifacts import Stage, go_offline, locate
 from anna_embed.config import RerankerConfig
 from anna_embed.parsing import one_sentence, parse
@@ -95,4 +97,6 @@ def main(config: RerankerConfig, given: dict) -> None:
 
 if __name__ == "__main__":
     with one_sentence():
-        main(*parse(RerankerConfig))
+        config, given = parse(RerankerConfig)
+        with pushed(config, "reranker"):
+            main(config, given)

@@ -1,5 +1,6 @@
 """What every stage's configuration has: each class checks itself and names the remedy."""
 
+import re
 from dataclasses import dataclass, field, fields
 from typing import get_type_hints
 
@@ -8,7 +9,8 @@ from anna_embed.parsing import RecipeError, check_type
 # What a run may change without making another artifact: where things lie, how they are shown, which hardware is used.
 HOW = {"artifacts", "mirror", "dry_run", "force", "logging_steps", "logging_strategy", "disable_tqdm", "report_to",
        "run_name", "save_steps", "save_strategy", "save_total_limit", "use_cpu", "dataloader_num_workers", "pairs",
-       "scores", "triplets", "adapter", "model", "reranker", "token_budget", "memory_gb", "log_level"}
+       "scores", "triplets", "adapter", "model", "reranker", "token_budget", "memory_gb", "log_level", "push",
+       "namespace", "prefix", "tag", "private"}
 
 
 def described(text):
@@ -24,15 +26,33 @@ class StageConfig:
             looked for there.
         mirror (`list[str]`): Folders laid out as the Hub (`models/<org>/<name>`, `datasets/<org>/<name>`). Given one,
             nothing is read from the network.
+        push (`bool`): Publish the artifact as soon as it is made, as `recipes.publish` would: private, one commit, a
+            tag.
+        namespace (`str`): User or organisation that owns the repositories.
+        prefix (`str`): Repositories are named `<namespace>/<prefix>-<artifact>`.
+        tag (`str`): Names the release; a tag that exists at another commit is an error.
     """
 
     artifacts: str = field(**described("Folder that holds this run's artifacts, one folder each."))
     mirror: list[str] = field(default_factory=list, **described("Folders in Hub layout to read instead of the Hub."))
+    push: bool = field(default=False, **described("Publish the artifact when it is made."))
+    namespace: str | None = field(default=None, **described("User or organisation to publish to."))
+    prefix: str = field(default="anna", **described("First part of the repositories' names."))
+    tag: str = field(default="v1", **described("Name of the release."))
+    private: bool = field(default=True, **described("Visibility of new repositories."))
 
     def __post_init__(self):
         hints = get_type_hints(type(self))
         for f in fields(self):
             check_type(f.name, getattr(self, f.name), hints[f.name])
+        self.require("prefix", bool(re.fullmatch(r"[A-Za-z0-9]+([._-][A-Za-z0-9]+)*", self.prefix)),
+                     "write letters and digits, parted by single '-', '_' or '.'")
+        self.require("tag", bool(re.fullmatch(r"[A-Za-z0-9][\w.-]*", self.tag)) and self.tag != "main",
+                     "write a version, for example v1")
+        if self.push:
+            self.require("namespace", bool(self.namespace), "name a user or organisation (--namespace me)")
+            self.require("mirror", not self.mirror, "a mirror keeps the stage off the network: publish afterwards, "
+                         "with recipes.publish")
 
     def require(self, key: str, good: bool, remedy: str) -> None:
         """Raises [`RecipeError`] naming `key`, its value and the remedy unless `good`."""

@@ -1,11 +1,11 @@
 """What the YAML of the training, export, benchmark and publish stages may say."""
 
 import math
-import re
 from dataclasses import dataclass, field
 from typing import Literal
 
 from anna_embed.config.base import StageConfig, described
+from anna_embed.parsing import RecipeError
 
 
 @dataclass
@@ -23,10 +23,13 @@ class TrainConfig(StageConfig):
         max_examples (`int`): 0 to this many few-shot examples stand in front of queries, drawn from the same batch.
         token_budget (`int`): Tokens per forward pass; decides memory, never the result.
         task_weights (`dict[str, float]`): The mixture: how often an epoch passes over a task's rows, 1 if not named.
+        eval_rows (`int`): With transformers' `eval_strategy`, `eval_steps` and `load_best_model_at_end`, so many
+            held-out rows of each task of the pairs are scored during training; drawn by the seed.
         dry_run (`bool`): Print what training will do, with the memory and time that one real row takes, and stop.
     """
 
     triplets: str | None = field(default=None, **described("Folder or Hub id of the triplets."))
+    pairs: str | None = field(default=None, **described("Folder or Hub id of the pairs, for their test splits."))
     retrieval_batch_size: int = field(default=512, **described("Global batch of retrieval and reranking tasks."))
     other_batch_size: int = field(default=256, **described("Global batch of all other tasks."))
     num_negatives: int = field(default=7, **described("Hard negatives per query; fewer where the row has fewer."))
@@ -43,6 +46,7 @@ class TrainConfig(StageConfig):
     example_group_size: int = field(default=32, **described("Queries that share one draw of examples."))
     token_budget: int = field(default=4096, **described("Tokens per forward pass."))
     task_weights: dict[str, float] = field(default_factory=dict, **described("Passes over a task's rows per epoch."))
+    eval_rows: int = field(default=200, **described("Held-out rows of each task that eval_strategy scores."))
     dry_run: bool = field(default=False, **described("Print what training will do, and stop."))
 
     def __post_init__(self):
@@ -59,6 +63,28 @@ class TrainConfig(StageConfig):
         self.require("example_group_size", self.example_group_size >= 1, "write 1 or more")
         self.require("task_weights", all(0 < w < math.inf for w in self.task_weights.values()),
                      "write a positive number for each task; leave a task out of the recipe to train without it")
+        self.require("eval_rows", self.eval_rows >= 2, "write 2 or more rows, for example 200")
+        self.require("push", not (self.push and self.dry_run), "a dry run makes nothing: leave push or dry_run out")
+
+    @staticmethod
+    def evaluates(given: dict) -> bool:
+        """Whether the recipe asks for scores during training.
+
+        Which checkpoint is the best may depend on nothing that the artifact is not keyed by, and `save_steps` and
+        `logging_steps` are no part of the key.
+
+        Raises:
+            [`RecipeError`]: it would.
+        """
+        if given.get("eval_strategy", "no") == "steps":
+            if not given.get("eval_steps"):
+                raise RecipeError("eval_steps: is missing beside eval_strategy: steps; write after how many steps the "
+                                  "held-out rows are scored, for example 25.")
+            saved = given.get("save_steps", 500) if given.get("save_strategy", "steps") == "steps" else None
+            if given.get("load_best_model_at_end") and saved not in (None, given["eval_steps"]):
+                raise RecipeError(f"save_steps: {saved} is not possible with load_best_model_at_end; write "
+                                  f"save_steps: {given['eval_steps']}, as eval_steps: what is scored must be saved.")
+        return given.get("eval_strategy", "no") != "no"
 
 
 @dataclass
@@ -136,26 +162,16 @@ class BenchmarkConfig(StageConfig):
 
 @dataclass
 class PublishConfig(StageConfig):
-    """Uploads artifact folders, each as one private commit with a tag.
+    """Uploads artifact folders, each as one private commit with a tag: see [`StageConfig`].
 
     Args:
-        namespace (`str`): User or organisation that owns the repositories.
-        prefix (`str`): Repositories are named `<namespace>/<prefix>-<artifact>`.
-        tag (`str`): Names the release; a tag that exists at another commit is an error.
+        push (`bool`): A stage publishes what it has made: the release's collection grows by it.
     """
 
-    namespace: str | None = field(default=None, **described("User or organisation."))
-    prefix: str = field(default="anna", **described("First part of the repositories' names."))
     names: list[str] = field(default_factory=list, **described("Artifacts to publish; all of them by default."))
-    tag: str = field(default="v1", **described("Name of the release."))
-    private: bool = field(default=True, **described("Visibility of new repositories."))
     dry_run: bool = field(default=False, **described("List what would be uploaded; upload nothing."))
 
     def __post_init__(self):
         super().__post_init__()
         self.require("namespace", bool(self.namespace) or self.dry_run, "name a user or organisation (--namespace me)")
-        self.require("prefix", bool(re.fullmatch(r"[A-Za-z0-9]+([._-][A-Za-z0-9]+)*", self.prefix)),
-                     "write letters and digits, parted by single '-', '_' or '.'")
-        self.require("tag", bool(re.fullmatch(r"[A-Za-z0-9][\w.-]*", self.tag)) and self.tag != "main",
-                     "write a version, for example v1")
         self.require("mirror", self.dry_run or not self.mirror, "publishing needs the Hub: leave --mirror out")

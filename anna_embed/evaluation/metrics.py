@@ -39,10 +39,15 @@ def triplet_accuracy(anchors: np.ndarray, positives: np.ndarray, negatives: np.n
     return float(((anchors * positives).sum(1) > (anchors * negatives).sum(1)).mean())
 
 
+def clusters(vectors: np.ndarray, number: int, seed: int = 42) -> np.ndarray:
+    """Cluster of each vector (texts,) by k-means with a fixed seed, as mteb makes them."""
+    from sklearn.cluster import KMeans
+
+    return KMeans(number, n_init=10, random_state=seed).fit_predict(vectors)
+
+
 def v_measure(vectors: np.ndarray, gold: np.ndarray, seed: int = 42) -> float:
     """V-measure of k-means with as many clusters as there are categories, as mteb scores clustering."""
-    from sklearn.cluster import KMeans
     from sklearn.metrics import v_measure_score
 
-    clusters = KMeans(len(set(gold.tolist())), n_init=10, random_state=seed).fit_predict(vectors)
-    return float(v_measure_score(gold, clusters))
+    return float(v_measure_score(gold, clusters(vectors, len(set(gold.tolist())), seed)))

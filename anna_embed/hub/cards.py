@@ -100,7 +100,9 @@ def _schema_columns(manifest):
 def _number(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return _json(value) if isinstance(value, (list, dict)) else str(value)
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    if isinstance(value, int) or abs(value) >= 1000:
+        return f"{value:,}" if isinstance(value, int) else f"{value:,.0f}"
+    return f"{value:.7g}" if value != 1 and f"{value:.4g}" == "1" else f"{value:.4g}"  # nearly 1 is not 1
 
 
 def _score(value: float | None) -> str:

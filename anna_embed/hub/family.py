@@ -49,5 +49,8 @@ def overlaps_of(pairs: dict[str, Any]) -> list[dict[str, Any]]:
     """What was found in the test sets: `task`, `what` and `rows`; dropped or, without decontamination, counted."""
     dropped = [{"task": drop["task"], "what": f"dropped: {drop['reason']}", "rows": drop["rows"]}
                for drop in pairs.get("dropped", []) if "occurs in the test set" in drop["reason"]]
+    told = {(drop["task"], drop["reason"].partition("in the test set ")[2], drop["rows"])
+            for drop in pairs.get("dropped", [])}  # a step that counts the same is no news
     return dropped + [{"task": task, "what": step, "rows": rows} for task, steps in pairs.get("steps", {}).items()
-                      for step, rows in steps.items() if "test set" in step and rows]
+                      for step, rows in steps.items() if "test set" in step and rows
+                      and (task, step.partition("with the test set ")[2], rows) not in told]

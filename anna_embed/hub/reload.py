@@ -1,6 +1,9 @@
 """The last check before a release gets its tag: what was published is opened as a reader would open it."""
 
 import hashlib
+import os
+import platform
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -12,6 +15,8 @@ from anna_embed.hub.plan import Plan
 from anna_embed.hub.retries import retried
 from anna_embed.parsing import RecipeError
 
+HERE = f".reload-{platform.node()}-"
+
 
 def open_again(plan: Plan) -> None:
     """Downloads the artifact by its id at its commit into an empty cache, and opens it with the stock library.
@@ -20,7 +25,8 @@ def open_again(plan: Plan) -> None:
         [`RecipeError`]: it is not what lies in the folder, or does not open.
     """
     place, state = plan.place, f"commit {plan.place.commit[:12]} is there, tag '{plan.place.tag}' not yet"
-    with tempfile.TemporaryDirectory(dir=plan.folder.parent, prefix=".reload-") as cache:
+    _remove_left_over(plan.folder.parent)
+    with tempfile.TemporaryDirectory(dir=plan.folder.parent, prefix=f"{HERE}{os.getpid()}-") as cache:
         with hub_failures(place.repo_id, state):
             path = retried(HfApi().snapshot_download, **plan.repo, revision=place.commit, cache_dir=cache)
         try:
@@ -33,6 +39,17 @@ def open_again(plan: Plan) -> None:
             raise RecipeError(f"{place.repo_id}: what was published does not open at commit {place.commit[:12]} "
                               f"({' '.join(str(error).split())}), so it is not tagged; mend '{plan.folder}' and run "
                               "the same command again.") from error
+
+
+def _remove_left_over(run):
+    """What publishers that were killed on this machine have downloaded: whole copies of artifacts."""
+    for left in run.glob(f"{HERE}*"):
+        try:
+            os.kill(int(left.name.removeprefix(HERE).partition("-")[0]), 0)  # 0: is there such a process?
+        except ProcessLookupError:
+            shutil.rmtree(left, ignore_errors=True)
+        except PermissionError:  # there is, another user's
+            pass
 
 
 def _dataset(path, manifest, cache):

@@ -22,6 +22,7 @@ FIXED = {
                                        "other_batch_size for the batch, and token_budget for memory"),
     "per_device_train_batch_size": (8, "it has no effect here: set retrieval_batch_size and other_batch_size, which "
                                        "are global, and token_budget for memory"),
+    "per_device_eval_batch_size": (8, "it has no effect here: set eval_rows, and token_budget for memory"),
     "fp16": (False, "small gradients would vanish in it: use bf16: true"),
     "push_to_hub": (False, "publishing is a stage of its own: use recipes.publish"),
 }

@@ -23,6 +23,15 @@ class MarkComplete(TrainerCallback):
             Path(args.output_dir, f"checkpoint-{state.global_step}", MARK).touch()
 
 
+class KeepBest(TrainerCallback):
+    """Finds the best checkpoint of a resumed run beside the others, should their folder have been moved."""
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        if state.best_global_step:
+            best = Path(args.output_dir, f"checkpoint-{state.best_global_step}")
+            state.best_model_checkpoint = str(best) if best.is_dir() else None
+
+
 class SaveOnTerm(TrainerCallback):
     """On SIGTERM, which schedulers send before they kill, ends the step, saves a checkpoint and stops training."""
 

@@ -4,15 +4,18 @@ import math
 import time
 
 import torch
+from accelerate.utils import broadcast_object_list
 from torch.utils.data import DataLoader
-from transformers import Trainer
+from transformers import EvalPrediction, Trainer
+from transformers.trainer_utils import EvalLoopOutput
 
 from anna_embed.engine import count, embed_row, in_caller_order, plan
 from anna_embed.kinds import KINDS
 from anna_embed.parsing import RecipeError
 from anna_embed.training.check import check_arguments, check_tasks
-from anna_embed.training.checkpoints import MarkComplete, SaveOnTerm
+from anna_embed.training.checkpoints import KeepBest, MarkComplete, SaveOnTerm
 from anna_embed.training.gather import sum_across
+from anna_embed.training.held_out import check_best, tokens_of
 from anna_embed.training.losses import cosent, distillation, info_nce, target_entropy
 from anna_embed.training.steps import Steps
 
@@ -32,7 +35,9 @@ class EmbeddingTrainer(Trainer):
         config ([`TrainConfig`]): Batch sizes, losses, prompts.
         tasks (`dict[str, dict]`): Kind and instruction of each task.
         rows (`dict[str, Dataset]`): Triplets of each task.
-        **kwargs: As for [`~transformers.Trainer`]; `processing_class` from `tokens.load_tokenizer`.
+        **kwargs: As for [`~transformers.Trainer`]; `processing_class` from `tokens.load_tokenizer`. `eval_dataset` is
+            a list of [`~held_out.Sample`], and `compute_metrics`, which says the `names` of its scores, is given the
+            vectors of each side of each of them, and what is right.
 
     Raises:
         [`RecipeError`]: a setting or the rows do not allow it (`check.py`).
@@ -49,11 +54,17 @@ class EmbeddingTrainer(Trainer):
             raise RecipeError("distributed_type: FSDP and DEEPSPEED are not possible, as the adapter's gradients are "
                               "summed here; launch with a file of recipes/accelerate.")
         self.save_on_term = SaveOnTerm()
+        self.add_callback(KeepBest())
         self.add_callback(MarkComplete())
         self.add_callback(self.save_on_term)
         self.config, self.tasks = config, tasks
         self.steps = Steps(config, tasks, rows, self.processing_class, self.args.seed)
         self.parts: list[dict[str, float]] = []
+        if self.eval_dataset:
+            check_best(self.args, self.compute_metrics.names)
+            # Once and for all, and never while `Steps` uses the tokenizer in its thread.
+            tokens = tokens_of(self.eval_dataset, self.processing_class, config.max_length)
+            self.held_out_rows = plan(tokens, config.token_budget, self.model.config)
 
     def get_train_dataloader(self) -> DataLoader:
         """Step counters only: what a step holds follows from its number (`steps.py`)."""
@@ -68,8 +79,7 @@ class EmbeddingTrainer(Trainer):
         rows = plan(batch.tokens, self.config.token_budget, model.config)
         own = range(self.accelerator.process_index, len(rows), self.accelerator.num_processes)
         held = own[-1] if len(own) else None  # the last row's graph is kept, so that it is run once only
-        vectors = [torch.zeros(len(row.texts), model.config.hidden_size, device=self.args.device) for row in rows]
-        live = None
+        vectors, live = self._empty(model, rows), None
         for number in own:
             if number == held:
                 live = self.embed(model, rows[number], number)
@@ -99,6 +109,9 @@ class EmbeddingTrainer(Trainer):
         with self.compute_loss_context_manager():
             return embed_row(model, row)
 
+    def _empty(self, model, rows):
+        return [torch.zeros(len(row.texts), model.config.hidden_size, device=self.args.device) for row in rows]
+
     def _loss(self, task, batch, vectors, rows):
         """Loss, its gradient with respect to each row's vectors, and its parts; the same on every process."""
         leaves = [v.detach().requires_grad_() for v in vectors]
@@ -125,10 +138,40 @@ class EmbeddingTrainer(Trainer):
         loss.backward()
         return loss.detach(), [leaf.grad for leaf in leaves], parts
 
+    # ---- held-out rows ----------------------------------------------------------------------------------------------
+    def get_eval_dataloader(self, eval_dataset=None) -> list:
+        """This process's share of the packed rows of all held-out texts, with their numbers."""
+        return list(enumerate(self.held_out_rows))[self.accelerator.process_index:: self.accelerator.num_processes]
+
+    @torch.no_grad()
+    def evaluation_loop(self, dataloader, description, prediction_loss_only=None, ignore_keys=None,
+                        metric_key_prefix="eval") -> EvalLoopOutput:
+        """Scores the held-out rows without drawing a random number, so that training goes on as if it had not."""
+        model = self.accelerator.unwrap_model(self.model).eval()  # each step calls train()
+        self.callback_handler.eval_dataloader = dataloader  # for the progress bar
+        vectors = self._empty(model, self.held_out_rows)
+        for number, row in dataloader:
+            with self.compute_loss_context_manager():
+                vectors[number] = embed_row(model, row)
+            self.control = self.callback_handler.on_prediction_step(self.args, self.state, self.control)
+        sum_across(vectors)
+        vectors = in_caller_order(vectors, self.held_out_rows)
+        if not vectors.isfinite().all():
+            raise RecipeError(f"learning_rate: {self.args.learning_rate:g} led to vectors that are not finite in step "
+                              f"{self.state.global_step}; lower it, or check the base model.")
+        each = iter(vectors.split([len(side) for sample in self.eval_dataset for side in sample.sides]))
+        vectors = [[next(each).cpu().numpy() for _ in sample.sides] for sample in self.eval_dataset]
+        right = [sample.right for sample in self.eval_dataset]
+        scores = [self.compute_metrics(EvalPrediction(vectors, right))]
+        broadcast_object_list(scores)  # clusters may differ in a last digit, and all must keep the same checkpoint
+        scores = {f"{metric_key_prefix}_{name}": value for name, value in scores[0].items()}
+        return EvalLoopOutput(vectors, right, scores, sum(len(row.texts) for row in self.held_out_rows))
+
     # ---- what is said -----------------------------------------------------------------------------------------------
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds the parts of the loss, and the speed since the last line (each distinct token counts once)."""
-        for name in ("train_samples_per_second", "total_flos"):  # would count step numbers, the only inputs
+        # They would count step numbers, the only inputs, and batches of held-out rows, which there are not.
+        for name in ("train_samples_per_second", "total_flos", "eval_steps_per_second"):
             logs.pop(name, None)
         if self.parts and "loss" in logs:
             for name in sorted({name for part in self.parts for name in part} - set(COUNTED)):

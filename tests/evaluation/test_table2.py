@@ -36,6 +36,7 @@ def test_the_facts_are_packaged():
     patterns = [p.strip() for p in stated["options.package_data"]["anna_embed.evaluation"].split(",")]
     found = {file for pattern in patterns for file in folder.glob(pattern)}
     there = {file for file in folder.rglob("*") if file.suffix in (".csv", ".html")}
+    there |= {file for file in (folder / "modules").rglob("*") if file.suffix in (".py", ".md")}
     assert found == there and len(there) >= 4
 
 

@@ -55,8 +55,8 @@ def world(folder, rows=None):
     for task, some in rows.items():
         write_split(folder / "triplets", task, "train", some, TRIPLETS)
     tasks = {name: TASKS[name] | {"licence": "cc0-1.0", "path": "none/none"} for name in rows}
-    (folder / "triplets" / "manifest.json").write_text(json.dumps({"stage": "mine", "content": "", "tasks": tasks}),
-                                                    encoding="utf-8")
+    manifest = {"stage": "mine", "content": "", "tasks": tasks}
+    (folder / "triplets" / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     return folder
 
 

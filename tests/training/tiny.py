@@ -13,6 +13,7 @@ from small import TASKS, triplet_rows
 from transformers import AutoModel, TrainingArguments
 
 from anna_embed.config import TrainConfig
+from anna_embed.evaluation.in_training import HeldOutScores
 from anna_embed.schema import TRIPLETS
 from anna_embed.tokens import load_tokenizer
 from anna_embed.training.lora import shortened
@@ -42,8 +43,11 @@ class Recorder(EmbeddingTrainer):
         return loss
 
 
-def trainer(folder, output, *, keys=None, arguments=None, rows=None, dropout=0.0, dtype="float32") -> Recorder:
+def trainer(folder, output, *, keys=None, arguments=None, rows=None, dropout=0.0, dtype="float32", held_out=None,
+            score=None) -> Recorder:
     """A fresh trainer whose adapter starts from random numbers on both sides, so that every weight has a gradient."""
+    if held_out and score is None:
+        score = HeldOutScores({sample.name: sample.kind for sample in held_out})
     rows = triplet_rows() if rows is None else rows
     tables = {task: Dataset.from_dict({name: [row[name] for row in some] for name in TRIPLETS}, features=TRIPLETS)
               for task, some in rows.items()}
@@ -55,7 +59,8 @@ def trainer(folder, output, *, keys=None, arguments=None, rows=None, dropout=0.0
     config = TrainConfig(**KEYS | (keys or {}))
     made = Recorder(config, {task: TASKS[task] for task in tables}, tables, model=model,
                     args=TrainingArguments(str(output), **ARGUMENTS | (arguments or {})),
-                    processing_class=load_tokenizer(str(folder), config.prompt_max_length))
+                    processing_class=load_tokenizer(str(folder), config.prompt_max_length),
+                    eval_dataset=held_out, compute_metrics=score)
     made.seen = []
     return made
 
