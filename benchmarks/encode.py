@@ -1,7 +1,7 @@
 """Texts a second and memory of `anna_embed.load(...).encode`, beside the stock library's `encode`.
 
     python -m benchmarks.encode                                                             # BoolQ: no download
-    python -m benchmarks.encode --texts 64 --repeats 2 --scaling                            # a minute or two
+    python -m benchmarks.encode --texts 64 --repeats 2 --scaling 100                        # a minute or two
     python -m benchmarks.encode --recipe recipes/smollm2_135m/convert.yaml --task STSBenchmark --mirror mirror
 
 Both load the same folder in the same type of weights and take turns; the stock library has the batch size that a short
