@@ -77,7 +77,7 @@ def test_what_the_manifest_says_of_mining(world):
     assert said["dropped as likely false negatives"] > 0 < said["mean rank of the chosen"]
     assert said["rows with top_k widened"] == 0 and manifest["statistics"]["inference"] == {}
     card = (folder / "triplets" / "README.md").read_text()
-    assert "questions.skipped, without negatives: every candidate too close to the positive" in card
+    assert "| questions | skipped, without negatives: every candidate too close to the positive | " in card
 
 
 def test_a_small_top_k_is_widened_and_counted(world, copy):
