@@ -24,7 +24,7 @@ class Settings:
     Args:
         recipe (`str`): A convert recipe; `retrieval` and `symmetric` name tasks of it.
         peers (`list[str]`): `FlagEmbedding` is no requirement of this repository: README.md says how to add it.
-        search_negatives (`int`): Negatives a query in the search for the mini-batch, which is shorter for it.
+        search_queries, search_negatives (`int`): The search for the mini-batch is shorter for as few of both.
         memory_factor (`int`): Memory is measured at the batch and at so many times the batch; 0 for no such runs.
     """
 
@@ -37,7 +37,8 @@ class Settings:
     mirror: list[str] = field(default_factory=lambda: ["artifacts/mirror"], **described("Folders in Hub layout."))
     queries: int = field(default=64, **described("Global batch of the retrieval settings."))
     negatives: int = field(default=7, **described("Hard negatives of each query."))
-    search_negatives: int = field(default=1, **described("As many in the search for the peers' mini-batch."))
+    search_queries: int = field(default=16, **described("As many in the search for the peers' mini-batch."))
+    search_negatives: int = field(default=1, **described("Negatives of each of those."))
     pairs: int = field(default=128, **described("Global batch of the symmetric setting."))
     examples: int = field(default=5, **described("Few-shot examples in front of each query."))
     max_length: int = field(default=512, **described("Tokens of a text, its instruction and EOS included."))
@@ -58,7 +59,8 @@ class Settings:
         if "FlagEmbedding" in self.peers and find_spec("FlagEmbedding") is None:
             raise RecipeError("peers: FlagEmbedding is not installed; run `pip install --target DIR --no-deps "
                               "FlagEmbedding`, and this with PYTHONPATH=DIR.")
-        for key, least in (("queries", 4), ("pairs", 4), ("repeats", 1), ("memory_factor", 0), ("negatives", 0)):
+        for key, least in (("queries", 4), ("pairs", 4), ("search_queries", 4), ("repeats", 1), ("memory_factor", 0),
+                           ("negatives", 0)):
             if getattr(self, key) < least:
                 raise RecipeError(f"{key}: {getattr(self, key)} is not possible; write {least} or more.")
 
@@ -94,11 +96,13 @@ def measure(config: Settings, setting: str, path: str, rate: float) -> dict:
              "mean_query_tokens": timing.short(sum(sizes[i] for i in batch.query.tolist()) / len(strings[0]))}
     print(f"\n{setting}: {facts}", flush=True)
 
-    # ---- the peers' mini-batches, on fewer negatives ----------------------------------------------------------------
-    steps, chosen, tried = {"ours": our}, {}, {}
+    # ---- the peers' mini-batches, on fewer texts --------------------------------------------------------------------
+    steps, chosen, tried, searched = {"ours": our}, {}, {}, None
     for peer in config.peers:
-        build, fewer = trainers.PEERS[peer], [group[:1 + config.search_negatives] for group in strings[1]]
-        chosen[peer], tried[peer] = trainers.fastest(build(path, *limits, (strings[0], fewer), config.rank))
+        build = trainers.PEERS[peer]
+        fewer = [group[:1 + config.search_negatives] for group in strings[1][:config.search_queries]]
+        searched = build(path, *limits, (strings[0][:len(fewer)], fewer), config.rank)
+        chosen[peer], tried[peer] = trainers.fastest(searched)
         print(f"  {peer}: {chosen[peer]} of {tried[peer]} s", flush=True)
         steps[peer] = build(path, *limits, strings, config.rank)
         steps[peer].use(chosen[peer])
@@ -121,7 +125,7 @@ def measure(config: Settings, setting: str, path: str, rate: float) -> dict:
                 "cosine_of_gradients": round(torch.cosine_similarity(our.clock.gradient, step.clock.gradient,
                                                                      dim=0).item(), 5)}
         print(f"  {name}: {systems[name]}", flush=True)
-    del our, step, steps
+    del our, searched, step, steps
 
     # ---- memory, each in a process of its own -----------------------------------------------------------------------
     if config.memory_factor:
