@@ -138,13 +138,14 @@ def run(module, mirror, *arguments):
 def test_mining_from_end_to_end(mirror, tmp_path):
     """The benchmark would end after an hour without a figure."""
     facts = run("mining", mirror, "--pairs", "toy/pairs", "--titles", "toy/titles:title", "--passages", "40", "64",
-                "--embed_up_to", "40", "--repeats", "1", "--depth", "40", "--blocks", "16384", "--folder",
-                str(tmp_path))
+                "--embed_up_to", "40", "--repeats", "1", "--depth", "70", "--blocks", "16384", "--folder",
+                str(tmp_path))  # a depth of all passages: below, theirs sees as many negatives for every query
     assert list(facts) == ["40 passages, embedding excluded", "40 passages, embedding included",
                            "64 passages, embedding excluded"]
     for said in facts.values():
-        # A random model's cosines lie closer together than float16 can tell, so some rows differ here.
-        assert said["agreement"]["rows_of_ours"] > 0 and 0 < said["agreement"]["share_the_same"] <= 1
+        # Two cosines of this random model may lie 1e-4 apart, which float16 does not tell; 0.8 to 1 in eight trials.
+        agreed = said["agreement"]
+        assert agreed["rows_of_ours"] == agreed["rows_of_theirs"] > 0 and agreed["share_the_same"] >= 0.5
         assert set(said["ours"]["parts"]) == {"read and embed", "search", "write scores", "mine"}
         peer = said["theirs, 16384 queries a block"]
         assert all(peer["ours_takes"][key] > 0 for key in ("seconds", "processor_seconds", "peak_gb"))
