@@ -31,11 +31,12 @@ class VectorStore:
     def __init__(self, folder: Path, digest: str, dtype: str, prompt: str):
         name = hashlib.sha256("\0".join([digest, dtype, prompt]).encode()).hexdigest()[:24]
         self.folder, self.prompt = Path(folder) / name, prompt
+        self.shards, self._open = [], OrderedDict()
         self.refresh()
 
     def refresh(self) -> None:
-        """Takes note of the shards that are there."""
-        self.shards, self._open = sorted(self.folder.glob("*.vectors.npy")), OrderedDict()
+        """Takes note of the shards that are there; rows that were given out before stay what they were."""
+        self.shards += sorted({*self.folder.glob("*.vectors.npy")} - {*self.shards})
         keys = [np.load(self._keys_of(shard)) for shard in self.shards]
         self.starts = np.cumsum([0, *map(len, keys)])
         keys = np.concatenate([np.empty(0, "S16"), *keys])

@@ -37,6 +37,19 @@ def test_each_text_has_its_own_vector(tmp_path_factory, one, two, asked):
     assert store.of(text_keys(known))[:].tolist() == [vector(t).tolist() for t in known]
 
 
+def test_vectors_stay_theirs_when_others_are_added(tmp_path):
+    """If this fails, passages are scored by vectors of queries that were embedded after them, in the same store."""
+    texts = [f"text {n}" for n in range(4)]
+    store = filled(tmp_path, texts)
+    kept = store.of(text_keys(texts))
+    assert len(kept[:]) == 4  # read once, so that files are open
+    for n in range(20):  # shards that sort before and behind the first
+        store.add(text_keys([f"other {n}"]), vector(f"other {n}")[None])
+    store.refresh()
+    assert kept[:].tolist() == [vector(t).tolist() for t in texts]
+    assert store.of(text_keys(["other 7"]))[:].tolist() == [vector("other 7").tolist()]
+
+
 def test_slices_and_indices_read_what_they_name(tmp_path, monkeypatch):
     """Across shards, forwards and backwards, with no more than two files open."""
     monkeypatch.setattr(vectors, "OPEN", 2)
