@@ -81,7 +81,7 @@ def measure(config: Settings, setting: str, path: str, rate: float) -> dict:
     import torch
 
     from anna_embed.engine import count
-    from benchmarks import counting, timing, trainers
+    from benchmarks import counting, one_step, timing, trainers
     from benchmarks.workload import as_strings
 
     work = workload(config, setting)
@@ -102,7 +102,7 @@ def measure(config: Settings, setting: str, path: str, rate: float) -> dict:
         build = trainers.PEERS[peer]
         fewer = [group[:1 + config.search_negatives] for group in strings[1][:config.search_queries]]
         searched = build(path, *limits, (strings[0][:len(fewer)], fewer), config.rank)
-        chosen[peer], tried[peer] = trainers.fastest(searched)
+        chosen[peer], tried[peer] = one_step.fastest(searched)
         print(f"  {peer}: {chosen[peer]} of {tried[peer]} s", flush=True)
         steps[peer] = build(path, *limits, strings, config.rank)
         steps[peer].use(chosen[peer])

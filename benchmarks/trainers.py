@@ -5,92 +5,19 @@ the adapter in float32, autocast to bfloat16, AdamW at learning rate 0, so that 
 """
 
 import tempfile
-import time
 
 import torch
 from datasets import Dataset
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModel, PrinterCallback, TrainerCallback, TrainingArguments, set_seed
+from transformers import AutoModel, TrainingArguments, set_seed
 
 from anna_embed.schema import TRIPLETS
 from anna_embed.tokens import load_tokenizer
+from benchmarks.one_step import Step
 from benchmarks.workload import SEED, FullSteps, Workload
 
 ALPHA = 2  # lora_alpha is so many times the rank
 TEMPERATURE = 0.02  # the default of `TrainConfig` and of FlagEmbedding; 1 / scale of sentence-transformers
-
-
-class Clock(TrainerCallback):
-    """Times one step from before its batch is fetched until the adapter has changed; keeps loss and gradients.
-
-    `busy` are the processor's seconds: a share of threads times seconds, if nobody else was at work.
-    """
-
-    seconds = busy = loss = gradient = None
-
-    def on_epoch_begin(self, args, state, control, **kwargs):
-        self.started = time.perf_counter(), time.process_time()
-
-    def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
-        if self.gradient is None:  # of all matrices B, as those of A are 0 while B is
-            self.gradient = torch.cat([p.grad.float().flatten().cpu() for name, p in model.named_parameters()
-                                       if p.requires_grad and "lora_B" in name])
-
-    def on_step_end(self, args, state, control, **kwargs):
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        self.seconds, self.busy = time.perf_counter() - self.started[0], time.process_time() - self.started[1]
-
-    def on_log(self, args, state, control, logs=None, **kwargs):
-        self.loss = logs.get("loss", self.loss)
-
-
-class Step:
-    """
-    A trainer that trains one and the same step whenever it is called; the first call warms up.
-
-    Args:
-        trainer (`transformers.Trainer`): made with `arguments`.
-        use (`Callable`, *optional*): sets the trainer's mini-batch, from one of `candidates`.
-        candidates (`list[list[dict]]`, *optional*): mini-batches to try, in lists that begin with the smallest.
-    """
-
-    def __init__(self, trainer, use=None, candidates=()):
-        self.trainer, self.use, self.candidates, self.clock = trainer, use, candidates, Clock()
-        trainer.add_callback(self.clock)
-        trainer.remove_callback(PrinterCallback)
-
-    def __call__(self) -> float:
-        """Seconds of one step."""
-        self.trainer.train()
-        return self.clock.seconds
-
-
-def fastest(step: Step) -> tuple[dict, dict[str, float]]:
-    """
-    A short search for a peer's best mini-batch: each list of candidates from its smallest on, until two in a row are
-    slower than the best of it.
-
-    Args:
-        step (`Step`): that has candidates.
-
-    Returns:
-        `tuple`: the best candidate, and the seconds of each that was tried.
-    """
-    step.use(step.candidates[0][0])
-    step()
-    seconds, best = {}, None
-    for candidates in step.candidates:
-        slower, lowest = 0, float("inf")
-        for candidate in candidates:
-            step.use(candidate)
-            taken = seconds[", ".join(f"{k} {v}" for k, v in candidate.items())] = step()
-            if best is None or taken < best[0]:
-                best = taken, candidate
-            slower, lowest = (0, taken) if taken < lowest else (slower + 1, lowest)
-            if slower == 2:
-                break
-    return best[1], {name: round(taken, 2) for name, taken in seconds.items()}
 
 
 def arguments(**keys) -> dict:

@@ -16,7 +16,7 @@ from anna_embed.artifacts import go_offline
 from anna_embed.engine import count
 from anna_embed.parsing import RecipeError
 from anna_embed.tokens import load_tokenizer
-from benchmarks import counting, timing, trainers, workload
+from benchmarks import counting, one_step, timing, trainers, workload
 
 ROOT = Path(__file__).parents[1]
 KEYS = {"max_length": 64, "token_budget": 256, "prompt_max_length": 512}
@@ -108,7 +108,7 @@ def test_search_stops_after_two_slower_and_keeps_the_best():
         def __call__(self):
             return seconds[used[-1]["size"]]
 
-    best, tried = trainers.fastest(Fake())
+    best, tried = one_step.fastest(Fake())
     assert best == {"size": 4} and tried == {"size 2": 5.0, "size 4": 3.0, "size 8": 4.0, "size 16": 4.5}
 
 
