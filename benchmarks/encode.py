@@ -8,6 +8,7 @@ Both load the same folder in the same type of weights and take turns; the stock 
 search found fastest. Prompts are computed anew in each run of ours. The last line is all of it as JSON.
 """
 
+import random
 import tempfile
 import time
 from dataclasses import dataclass, field
@@ -59,12 +60,13 @@ def material(config: Settings, number: int) -> tuple[list[str], list[str], dict[
     """Distinct queries and passages, `number` of each at most, and the prompt of each setting."""
     from anna_embed.prompts import fitted_prompt, query_prompt
     from anna_embed.tokens import load_tokenizer
-    from benchmarks.workload import make
+    from benchmarks.workload import SEED, make
 
     shots = config.examples
     work = make("encode", config.recipe, config.mirror, config.task, number + shots, at_most=True, num_negatives=0)
-    shown = [(row["query"], row["positive"]) for row in work.rows[:shots]]
-    queries, passages = (list(dict.fromkeys(row[side] for row in work.rows[shots:])) for side in ("query", "positive"))
+    rows = random.Random(SEED).sample(work.rows, len(work.rows))  # a file may have its short texts first
+    shown = [(row["query"], row["positive"]) for row in rows[:shots]]
+    queries, passages = (list(dict.fromkeys(row[side] for row in rows[shots:])) for side in ("query", "positive"))
     instruction = work.task["instruction"]
     examples = fitted_prompt(load_tokenizer(locate_model(config), LIMIT), instruction, shown,
                              config.example_max_length, LIMIT)

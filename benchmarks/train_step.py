@@ -41,6 +41,7 @@ class Settings:
     search_negatives: int = field(default=1, **described("Negatives of each of those."))
     pairs: int = field(default=128, **described("Global batch of the symmetric setting."))
     examples: int = field(default=5, **described("Few-shot examples in front of each query."))
+    example_max_length: int = field(default=64, **described("Tokens of each side of an example."))
     max_length: int = field(default=512, **described("Tokens of a text, its instruction and EOS included."))
     token_budget: int = field(default=2048, **described("Of our rows."))
     rank: int = field(default=16, **described("Of LoRA on all linear layers."))
@@ -73,7 +74,8 @@ def workload(config: Settings, setting: str, factor: int = 1):
     return make(setting, config.recipe, config.mirror, config.symmetric if symmetric else config.retrieval,
                 factor * (config.pairs if symmetric else config.queries), at_most=factor > 1,
                 num_negatives=0 if symmetric else config.negatives, token_budget=config.token_budget,
-                max_examples=0 if setting == "retrieval" else config.examples, max_length=config.max_length)
+                max_examples=0 if setting == "retrieval" else config.examples, max_length=config.max_length,
+                example_max_length=config.example_max_length)
 
 
 def measure(config: Settings, setting: str, path: str, rate: float) -> dict:
