@@ -69,7 +69,7 @@ def measure(config: Settings, task, encode, cross_encoder) -> dict:
         ranked[f"reranker, {depth}"] = np.concatenate([reordered, order[:, depth:]], 1)
     facts = {"queries": len(queries), "passages": len(task.passages)}
     for name, rows in ranked.items():
-        facts[name] = {"ndcg_at_10": round(ndcg_at_10(rows, relevant), 4),
+        facts[name] = {"ndcg_at_10": round(float(ndcg_at_10(rows, relevant)), 4),
                        "recall_at_50": round(recall(rows, relevant), 4)}
     return facts
 
