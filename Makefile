@@ -28,7 +28,7 @@ test-slow: install
 	$(BIN)/python -m pytest -m slow --numprocesses 2 --dist loadfile --durations 5
 
 test-hub: install
-	$(BIN)/python -m pytest -m network
+	$(BIN)/python -m pytest -m network -rs
 
 lint: install
 	$(BIN)/python -m flake8

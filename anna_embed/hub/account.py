@@ -9,6 +9,8 @@ from huggingface_hub.utils import httpx
 from anna_embed.hub.retries import retried, unwrapped
 from anna_embed.parsing import RecipeError
 
+USE_IT = "set HF_TOKEN to it or, where that is not set, log in with it (`hf auth login`)"  # HF_TOKEN goes before
+
 
 def check_account(namespace: str) -> None:
     """Makes sure, before anything is written, that a token is there and may write to `namespace`.
@@ -24,7 +26,7 @@ def check_account(namespace: str) -> None:
     token = user.get("auth", {}).get("accessToken", {})
     if token.get("role") == "read":
         raise RecipeError(f"HF_TOKEN: the token of '{user['name']}' may only read; make one with write access in your "
-                          "account's settings, and log in with it (`hf auth login`).")
+                          f"account's settings, and {USE_IT}.")
     if token.get("role") == "fineGrained" and not _may_write(token.get("fineGrained", {}), namespace):
         raise RecipeError(f"HF_TOKEN: this fine-grained token of '{user['name']}' has no write access to the "
                           f"repositories of '{namespace}'; give it that in your account's settings, or use another.")
@@ -64,7 +66,7 @@ def _sentence(place, state, error):
     said = " ".join((error.server_message or error.response.reason_phrase).split()).rstrip(".")
     if status == 401:
         return (f"HF_TOKEN: {constants.ENDPOINT} does not know this token; {state}; make a new one in your account's "
-                "settings, and log in with it (`hf auth login`).")
+                f"settings, and {USE_IT}.")
     if status == 403:
         return f"HF_TOKEN: this token may not write to '{place}' ({said}); {state}; use one that may."
     if status in (400, 404, 413):

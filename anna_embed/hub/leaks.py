@@ -8,6 +8,8 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet
 
+from anna_embed.parsing import RecipeError
+
 TOKEN = re.compile(rb"(hf_|hf_oauth_|api_org_)[A-Za-z0-9]{20,}")
 LONGEST = 4096  # bytes of a token; of two blocks read one after the other so much is looked at together
 
@@ -24,16 +26,28 @@ def holds_token(blocks: Iterator[bytes], live: bytes) -> bool:
 
 
 def texts(source: Path | bytes) -> Iterator[bytes]:
-    """The texts of a parquet file, whose bytes are compressed and would hide them; nothing if it is none."""
+    """The texts of a parquet file, whose bytes are compressed and would hide them; nothing if it is none.
+
+    Raises:
+        [`RecipeError`]: its rows cannot be read, so that nobody knows what is in them.
+    """
     try:
         file = pyarrow.parquet.ParquetFile(io.BytesIO(source) if isinstance(source, bytes) else source)
     except pyarrow.ArrowInvalid:
         return
     with file:
-        for batch in file.iter_batches():
-            for column in batch.columns:
-                while pyarrow.types.is_list(column.type) or pyarrow.types.is_large_list(column.type):
-                    column = column.flatten()
-                if pyarrow.types.is_string(column.type) or pyarrow.types.is_large_string(column.type):
-                    yield from (buffer.to_pybytes() for buffer in column.buffers()[2:] if buffer)
-                    yield b"\n"
+        try:
+            for batch in file.iter_batches():
+                for column in batch.columns:
+                    yield from _strings(column)
+        except (pyarrow.ArrowException, OSError) as error:
+            raise RecipeError(f"artifacts: the rows of '{source}' cannot be read ({' '.join(str(error).split())}); "
+                              "delete the folder and run its stage again.") from None
+
+
+def _strings(column) -> Iterator[bytes]:
+    while pyarrow.types.is_list(column.type) or pyarrow.types.is_large_list(column.type):
+        column = column.flatten()
+    if pyarrow.types.is_string(column.type) or pyarrow.types.is_large_string(column.type):
+        yield from (buffer.to_pybytes() for buffer in column.buffers()[2:] if buffer)
+        yield b"\n"

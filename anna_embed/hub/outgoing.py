@@ -13,7 +13,8 @@ from typing import Any
 import yaml
 from huggingface_hub import RepoCard, RepoFile, get_token
 
-from anna_embed.artifacts import CARD, MANIFEST, digest, read_manifest
+from anna_embed.artifacts import CARD, MANIFEST, read_manifest
+from anna_embed.digests import DESCRIBING, digest
 from anna_embed.hub.cards import card, is_as_rendered
 from anna_embed.hub.family import base_of, family_of, results_of
 from anna_embed.hub.front import added_by_others
@@ -25,6 +26,7 @@ from anna_embed.parsing import RecipeError
 # The state of a training run, and what was being written when one was killed. Hidden files stay here, too.
 STAYS = ("training_args.bin", "trainer_state.json", "optimizer.*", "scheduler.pt", "scaler.pt", "rng_state*",
          "checkpoint-*", "global_step*", "__pycache__", "*.partial", "*.tmp", "*.lock", "*.incomplete", ".*")
+ADAPTER = "adapter_config.json"
 PATH_IN_TEXT = re.compile(r"(^|[\s=])/[^/\s]+/(?:\S*/)?([^/\s]+)")
 MACHINE_PATH = re.compile(r"(^|\s)/[^/\s]+/(?:.*/)?([^/]+)$")
 
@@ -58,21 +60,23 @@ def collect(folder: Path, release: dict[str, Place]) -> dict[str, Outgoing]:
     manifest = read_manifest(folder)
     if not manifest:
         raise RecipeError(f"artifacts: '{folder}' has no {MANIFEST}; name a folder that a stage made.")
-    if manifest["content"] != digest(folder):
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and not _stays(path.relative_to(folder))]
+    files = {name: _read(folder, name, path) for path in paths if (name := path.relative_to(folder).as_posix())}
+    if manifest["content"] != digest(folder):  # after the search for tokens: to have leaked one is worse
         raise RecipeError(f"artifacts: the files in '{folder}' are not those that its {MANIFEST} describes; delete "
                           "the folder and run its stage again.")
-    sources: dict[str, Path | bytes] = {}
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if path.is_file() and not any(fnmatch(part, pattern) for part in name.split("/") for pattern in STAYS):
-            sources[name] = _adapter_config(path, manifest) if path.name == "adapter_config.json" else path
-    files = {name: _read(folder, name, source) for name, source in sources.items()}  # the old manifest and card, too
+    if ADAPTER in files:
+        files[ADAPTER] = _read(folder, ADAPTER, _adapter_config(folder / ADAPTER, manifest))
     files |= described(folder, manifest, release)
     _check_card(folder, files)
     if not _is_rendered(folder):
         print(f"{folder / CARD}: was edited by hand and goes out as it is; delete it to have it rendered.",
               file=sys.stderr)
     return files
+
+
+def _stays(path) -> bool:
+    return any(fnmatch(part, pattern) for part in path.parts for pattern in STAYS)
 
 
 def described(folder: Path, manifest: dict[str, Any], release: dict[str, Place],
@@ -134,7 +138,7 @@ def _without_machine_paths(value):
     return Path(value).name if is_path else PATH_IN_TEXT.sub(r"\1\2", value)
 
 
-def _adapter_config(path, manifest) -> Path | bytes:
+def _adapter_config(path, manifest) -> bytes:
     """The adapter's configuration with the base model's Hub id and commit, whatever path it was trained from."""
     config, base = json.loads(path.read_text(encoding="utf-8")), base_of(manifest)
     name = hub_id(base.get("name")) or hub_id(config["base_model_name_or_path"])
@@ -159,8 +163,10 @@ def _read(folder, name, source) -> Outgoing:
     with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as stream:
         leaks = holds_token(blocks(stream), live)
     if leaks or (name.endswith(".parquet") and holds_token(texts(source), live)):
-        raise RecipeError(f"artifacts: '{folder / name}' holds an access token of the Hub; revoke that token "
-                          "in your account's settings, take it out of the file, and publish again.")
+        mend = ("take it out of the file" if name in DESCRIBING else
+                "take it out of what the stage reads, delete the folder, run the stage again")
+        raise RecipeError(f"artifacts: '{folder / name}' holds an access token of the Hub; revoke that token in your "
+                          f"account's settings, {mend}, and publish again.")
     return Outgoing(source, size, sha256.hexdigest(), blob.hexdigest())
 
 

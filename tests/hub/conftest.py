@@ -8,9 +8,11 @@ import time
 from pathlib import Path
 
 import pytest
-from huggingface_hub import constants
+from huggingface_hub import HfApi, constants
 from server import HubServer
-from small_release import make
+from small_release import make, publish
+
+from anna_embed.parsing import RecipeError
 
 ROOT = Path(__file__).parents[2]
 
@@ -67,10 +69,43 @@ def artifacts(finished, tmp_path):
 
 
 @pytest.fixture
+def pairs(hub, client, artifacts):
+    """Publishes the pairs and returns the commit that the tag names."""
+    def pairs(tag="v1", **options):
+        publish(artifacts, "pairs", tag=tag, **options)
+        return hub.repos["datasets", "tester/anna-pairs"].tags[tag]
+    return pairs
+
+
+@pytest.fixture
+def refusal(pairs):
+    """The sentence with which publishing the pairs is refused."""
+    def refusal(**options):
+        with pytest.raises(RecipeError) as refused:
+            pairs(**options)
+        return str(refused.value)
+    return refusal
+
+
+@pytest.fixture
+def whole_release(client, artifacts, tmp_path):
+    """All other artifacts beside the pairs and triplets, made from a base that is on the Hub and lies at a path of
+    this machine; the embedder, the adapted base and the reranker."""
+    from small_models import make_base, make_rest
+
+    base = tmp_path / "machine" / "base"
+    make_base(base)
+    HfApi().create_repo("tester/tiny-base", private=True)
+    commit = HfApi().upload_folder(folder_path=base, repo_id="tester/tiny-base").oid
+    return make_rest(artifacts, base, {"name": "tester/tiny-base", "commit": commit, "licence": "apache-2.0"})
+
+
+@pytest.fixture
 def run(hub, tmp_path):
     """Runs Python code or arguments in a process of its own, with a fresh cache, against the loopback Hub."""
-    def run(*arguments, token="hf_test_write", home="home", **more):
-        env = {**os.environ, **hub.env(tmp_path / home, token), "PYTHONPATH": str(ROOT), **more}
-        return subprocess.run([sys.executable, *map(str, arguments)], env=env, cwd=tmp_path, text=True,
-                              capture_output=True, timeout=120)
+    def run(*arguments, token="hf_test_write", home="home", cwd=tmp_path, **more):
+        env = {**os.environ, **hub.env(tmp_path / home, token), "HF_XET_CACHE": str(tmp_path / home / "xet"),
+               "PYTHONPATH": str(ROOT), **more}
+        return subprocess.run([sys.executable, *map(str, arguments)], env=env, cwd=cwd, text=True,
+                              capture_output=True, timeout=300)
     return run

@@ -447,6 +447,8 @@ class Api(Handler):
             return self.whoami()
         if parts[0] == "api" and parts[1:] == ["repos", "create"]:
             return self.create_repo()
+        if parts[0] == "api" and parts[1:] == ["repos", "delete"]:
+            return self.delete_repo()
         if parts[0] == "api" and parts[1] == "validate-yaml":
             errors = [{"message": error} for error in check_card(self.json().get("content", ""))]
             return self.send(400 if errors else 200, {"errors": errors, "warnings": []})
@@ -474,6 +476,13 @@ class Api(Handler):
         kind = f"{asked.get('type') or 'model'}s"
         repo = self.hub.create(kind, name, asked.get("visibility") == "private", self.user["name"])
         self.send(200, {"url": self.hub.url(kind, name), "name": name, "id": name, "private": repo.private})
+
+    def delete_repo(self):
+        asked = self.json()
+        key = f"{asked.get('type') or 'model'}s", f"{asked.get('organization') or self.user['name']}/{asked['name']}"
+        self.repo(*key, write=True)
+        del self.hub.repos[key]
+        self.send(200, {})
 
     def repo_api(self, kind, name, verb, rest):
         if verb == "preupload":
@@ -604,6 +613,11 @@ class Api(Handler):
     def collection(self, rest):
         with self.hub.lock:
             asked = self.json() if self.command == "POST" else {}
+            if not rest and self.command == "GET":
+                mine = self.user and self.user["name"] == self.query["owner"]
+                return self.page([{key: value for key, value in made.items() if key != "position"}
+                                  for made in self.hub.collections.values()
+                                  if made["owner"]["name"] == self.query["owner"] and (mine or not made["private"])])
             if not rest:
                 self.need_write(asked["namespace"])
                 slug = f"{asked['namespace']}/{re.sub(r'[^a-z0-9]+', '-', asked['title'].lower())}-0123456789ab"
@@ -614,7 +628,12 @@ class Api(Handler):
                     "slug": slug, "title": asked["title"], "owner": owner, "items": [], "lastUpdated": now_iso(),
                     "position": 0, "private": asked["private"], "theme": "orange", "upvotes": 0}
                 return self.send(200, self.hub.collections[slug])
-            collection = self.hub.collections["/".join(rest[:2])]
+            collection = self.hub.collections.get(slug := "/".join(rest[:2]))
+            if collection is None:
+                raise HttpError(404, "Collection not found")
+            if self.command == "DELETE":
+                self.need_write(collection["owner"]["name"])
+                del self.hub.collections[slug]
             if self.command == "POST":
                 self.need_write(collection["owner"]["name"])
                 item = asked["item"]
