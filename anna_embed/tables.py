@@ -14,10 +14,14 @@ disable_progress_bars()  # the stages show their own, one per task
 SHARD_BYTES = 500 * 10**6  # in memory; the Hub's viewer and clients like files of this size
 
 
+def from_rows(rows: list[dict], features: Features) -> Dataset:
+    """The columns of rows."""
+    return Dataset.from_dict({column: [row[column] for row in rows] for column in features}, features=features)
+
+
 def write_split(folder: Path, config: str, split: str, rows: list[dict] | Dataset, features: Features) -> int:
     """Writes one split of one config and returns its number of rows; a file appears whole or not at all."""
-    table = rows if isinstance(rows, Dataset) else Dataset.from_dict(
-        {column: [row[column] for row in rows] for column in features}, features=features)
+    table = rows if isinstance(rows, Dataset) else from_rows(rows, features)
     (folder / config).mkdir(parents=True, exist_ok=True)
     shards = max(1, math.ceil(table.data.nbytes / SHARD_BYTES))
     for number in range(shards):
@@ -55,7 +59,8 @@ def read_split(key: str, folder: str, config: str, split: str, features: Feature
     if missing:
         raise RecipeError(f"{key}: '{folder}' lacks the column '{missing[0]}' in '{config}'; it has "
                           f"{', '.join(rows.column_names)}. Make it with the stage before this one.")
-    return rows.select_columns(list(features)).cast(features)
+    rows = rows.select_columns(list(features))
+    return rows if rows.features == features else rows.cast(features)  # a cast copies all of it to disk
 
 
 def tasks_of(key: str, folder: str) -> dict[str, dict]:

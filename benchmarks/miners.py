@@ -117,19 +117,12 @@ def dense_teacher(corpus, passages, config):
     import numpy as np
 
     from anna_embed.teacher.candidates import Teacher
-    from anna_embed.teacher.nearest import similarity
 
     class DenseTeacher(Teacher):
         def score(self, queries, vectors, nearest):
             unions = [np.unique(np.concatenate([near, q["places"]])) for q, near in zip(queries, nearest, strict=True)]
-            places = np.unique(np.concatenate(unions))
-            ids, texts = (dict(zip(places.tolist(), read(places))) for read in (self.corpus.ids, self.corpus.texts))
-            rows = []
-            for query, vector, union in zip(queries, vectors, unions, strict=True):
-                scores, here = similarity(vector, self.passages[union]), union.tolist()
-                rows.append(self._row(query, [ids[p] for p in here], [texts[p] for p in here],
-                                      {"bm25": scores, "dense": scores, "reranker": scores}))
-            return rows, Counter()
+            texts, scores = self.corpus.text_column(np.concatenate(unions)), self.similarities(vectors, unions)
+            return self.table(queries, unions, texts, {"bm25": scores, "dense": scores, "reranker": scores}), Counter()
 
     return DenseTeacher(corpus, None, passages, None, SimpleNamespace(rrf_k=60, depth=config.depth))
 

@@ -4,13 +4,18 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 
 from anna_embed.parsing import RecipeError
+from anna_embed.schema import SCORES
 from anna_embed.teacher.batches import score_in_batches
 from anna_embed.teacher.bm25 import BM25, best
 from anna_embed.teacher.corpus import Corpus
+from anna_embed.teacher.flat import lists
 from anna_embed.teacher.fusion import rrf
 from anna_embed.teacher.nearest import similarity
+
+BLOCK = 64  # queries whose candidates' vectors are in memory at a time
 
 
 @dataclass
@@ -31,7 +36,7 @@ class Teacher:
     cross_encoder: object
     config: object
 
-    def score(self, queries: list[dict], vectors: np.ndarray, nearest: np.ndarray) -> tuple[list[dict], Counter]:
+    def score(self, queries: list[dict], vectors: np.ndarray, nearest: np.ndarray) -> tuple[pa.Table, Counter]:
         """Rows of the scores artifact (`schema.SCORES`), and what happened: who proposed the positives.
 
         Args:
@@ -53,30 +58,55 @@ class Teacher:
                                "positives found by BM25": int(by_words.sum()),
                                "positives found by dense retrieval": int(by_meaning.sum()),
                                "positives found by neither": int((~by_words & ~by_meaning).sum())})
-        places = np.unique(np.concatenate(unions))
-        ids, texts = (dict(zip(places.tolist(), read(places))) for read in (self.corpus.ids, self.corpus.texts))
-        pairs = [(query["query"], texts[p]) for query, union in zip(queries, unions) for p in union.tolist()]
-        logits = np.split(score_in_batches(self.cross_encoder, pairs, self.config.token_budget),
-                          np.cumsum([len(union) for union in unions])[:-1])
-        rows = []
-        for query, vector, union, *scores in zip(queries, vectors, unions, lexical, logits, strict=True):
-            names = [ids[p] for p in union.tolist()]
-            rows.append(self._row(query, names, [texts[p] for p in union.tolist()], {
-                "bm25": scores[0], "dense": similarity(vector, self.passages[union]), "reranker": scores[1]}))
-        return rows, counts
+        texts = self.corpus.text_column(np.concatenate(unions))
+        asked = (query["query"] for query, union in zip(queries, unions) for _ in union)
+        logits = score_in_batches(self.cross_encoder, list(zip(asked, texts.to_pylist())), self.config.token_budget)
+        scores = {"bm25": np.concatenate(lexical), "dense": self.similarities(vectors, unions), "reranker": logits}
+        return self.table(queries, unions, texts, scores), counts
 
-    def _row(self, query, ids, texts, scores):
+    def similarities(self, vectors: np.ndarray, unions: list[np.ndarray]) -> np.ndarray:
+        """Cosines of each query and its candidates, one query behind the other."""
+        found = []
+        for first in range(0, len(unions), BLOCK):  # a passage is read once for all queries of a block
+            some = unions[first: first + BLOCK]
+            read, where = np.unique(np.concatenate(some), return_inverse=True)
+            passages = self.passages[read].astype(np.float32)
+            of_each = np.split(where, np.cumsum([len(union) for union in some])[:-1])
+            found += [similarity(vector, passages[row])
+                      for vector, row in zip(vectors[first: first + BLOCK], of_each, strict=True)]
+        return np.concatenate(found)
+
+    def table(self, queries: list[dict], unions: list[np.ndarray], texts: pa.StringArray,
+              scores: dict[str, np.ndarray]) -> pa.Table:
+        """The rows, made as columns: a row's candidates stand best first, as people read them.
+
+        Args:
+            queries (`list[dict]`): As for `score`.
+            unions (`list[np.ndarray]`): The places of each query's candidates, ascending.
+            texts (`pa.StringArray`): The candidates' texts, one query behind the other.
+            scores (`dict[str, np.ndarray]`): Their scores by each scorer, in that order.
+
+        Raises:
+            [`RecipeError`]: a score is NaN or infinite.
+        """
+        sizes, places = [len(union) for union in unions], np.concatenate(unions)
+        query, ids = np.repeat(np.arange(len(unions)), sizes), self.corpus.id_column(places)
         for name, values in scores.items():
             if not np.isfinite(values).all():
                 bad = int(np.flatnonzero(~np.isfinite(values))[0])
-                raise RecipeError(f"score: the {name} score of query '{query['query'][:80]}' and passage {ids[bad]} "
-                                  f"is {values[bad]}; check that model's weights, or use dtype: float32.")
-        scores["rrf"] = rrf(list(scores.values()), ids, self.config.rrf_k)
-        order = np.lexsort((np.asarray(ids), -scores["rrf"]))  # best first, as people read it
-        positives = set(query["positive_ids"])
-        return {"query_id": query["query_id"], "query": query["query"], "candidate_ids": [ids[i] for i in order],
-                "candidates": [texts[i] for i in order], "is_positive": [ids[i] in positives for i in order],
-                **{name: [float(values[i]) for i in order] for name, values in scores.items()}}
+                asked = queries[query[bad]]["query"]
+                raise RecipeError(f"score: the {name} score of query '{asked[:80]}' and passage {ids[bad]} is "
+                                  f"{values[bad]}; check that model's weights, or use dtype: float32.")
+        fused = rrf(list(scores.values()), places, self.config.rrf_k, query)  # places are in the order of the ids
+        order = np.lexsort((places, -fused, query))
+        right = np.isin(query * len(self.corpus) + places,
+                        [n * len(self.corpus) + place for n, q in enumerate(queries) for place in q["places"]])
+        columns = {"candidate_ids": ids.take(pa.array(order)), "candidates": texts.take(pa.array(order)),
+                   "is_positive": pa.array(right[order])}
+        for name, values in (scores | {"rrf": fused}).items():
+            columns[name] = pa.array(values[order].astype(np.float32))
+        return pa.table({"query_id": [q["query_id"] for q in queries], "query": [q["query"] for q in queries],
+                         **{name: lists(values, sizes) for name, values in columns.items()}}, SCORES.arrow_schema)
 
 
 def group_queries(pairs: list[dict]) -> list[dict]:

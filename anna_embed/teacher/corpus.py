@@ -31,7 +31,7 @@ class Corpus:
             raise RecipeError("pairs: a corpus without passages; make the pairs again with recipes.convert.")
         self.rows = rows
         self._ids = rows.data.column("id").cast(pa.large_string()).combine_chunks()
-        self.order = pc.sort_indices(self._ids).to_numpy()
+        self.order = pc.sort_indices(self._ids).to_numpy().astype(np.int64)
         ids = self._ids.take(pa.array(self.order))
         twice = pc.indices_nonzero(pc.equal(ids[1:], ids[:-1]))
         if len(twice):
@@ -42,10 +42,31 @@ class Corpus:
         return len(self.order)
 
     def ids(self, places: Iterable[int]) -> list[str]:
-        return self._ids.take(pa.array(self.order[np.asarray(places, np.int64)])).to_pylist()
+        return self.id_column(places).to_pylist()
 
     def texts(self, places: Iterable[int]) -> list[str]:
-        return self.rows[self.order[np.asarray(places, np.int64)]]["text"]
+        return self.text_column(places).to_pylist()
+
+    def id_column(self, places: Iterable[int]) -> pa.StringArray:
+        return self._ids.take(pa.array(self.order[np.asarray(places, np.int64)])).cast(pa.string())
+
+    def text_column(self, places: Iterable[int]) -> pa.StringArray:
+        """As `texts`, as a column; chunk by chunk, because arrow may copy a whole column to take some of its rows."""
+        rows = self.order[np.asarray(places, np.int64)]
+        ascending = np.argsort(rows, kind="stable")
+        chunks, starts = self._texts
+        cuts = np.searchsorted(rows[ascending], starts)
+        parts = [chunk.take(pa.array(rows[ascending[first:last]] - start))
+                 for chunk, start, first, last in zip(chunks, starts, cuts, cuts[1:]) if first < last]
+        back = np.empty_like(ascending)
+        back[ascending] = np.arange(len(rows))
+        return pa.concat_arrays(parts).take(pa.array(back)) if parts else pa.array([], pa.string())
+
+    @cached_property
+    def _texts(self):
+        """The column's chunks, and the row at which each starts, the end behind them."""
+        chunks = self.rows.data.column("text").chunks
+        return chunks, np.cumsum([0, *map(len, chunks)])
 
     def all_texts(self) -> Iterator[str]:
         """Every text, in the order of the places, a block in memory at a time."""

@@ -8,15 +8,19 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from datasets import Dataset
 
 from anna_embed.parsing import RecipeError
-from anna_embed.schema import TEACHERS
+from anna_embed.schema import TEACHERS, TRIPLETS
+from anna_embed.teacher.flat import Candidates, candidates_of, lists, values
 
 
-BLOCK = 64  # queries whose candidates are in memory at a time
+BLOCK = 256  # pairs whose candidates are in memory at a time
 NO_CANDIDATE = "skipped, without negatives: no candidate but positives"
 ALL_TOO_CLOSE = "skipped, without negatives: every candidate too close to the positive"
 COUNTED = ("rows", "candidates", "dropped as likely false negatives", "rows with top_k widened",
@@ -44,68 +48,86 @@ def threshold(positive_score: float, margin: float) -> float:
     return positive_score - abs(positive_score) * (1 - margin)
 
 
-def choose(scores: np.ndarray, is_positive: np.ndarray, ids: list[str], own: int, rule: Rule,
-           name: str) -> tuple[list[int], Counter]:
-    """Chooses negatives for one (query, positive).
+def choose(scores: np.ndarray, candidates: Candidates, rule: Rule,
+           names: list[str]) -> tuple[np.ndarray, np.ndarray, Counter]:
+    """Chooses negatives for each (query, positive).
 
     Args:
-        scores (`np.ndarray`): (candidates,) of the rule's score source.
-        is_positive (`np.ndarray`): (candidates,) bool; every positive of the query, so that none is ever chosen.
-        ids (`list[str]`): The candidates' ids; they settle ties, so that the order of the candidates does not matter.
-        own (`int`): Index of the row's own positive.
+        scores (`np.ndarray`): (n,) of the rule's score source.
+        candidates (`Candidates`): What they are the scores of.
         rule (`Rule`): The rule.
-        name (`str`): Names the row; seeds the draw together with `rule.seed`, so that the order of rows does not
-            matter.
+        names (`list[str]`): Names of the pairs; each seeds its draw together with `rule.seed`, so that the order of
+            rows does not matter.
 
     Returns:
-        `tuple[list[int], Counter]`: indices of the negatives, hardest first (perhaps fewer than asked: never filled
-        up with random passages), and counts of what happened.
+        `tuple[np.ndarray, np.ndarray, Counter]`: indices of the negatives, each pair's hardest first; how many each
+        pair has (perhaps fewer than asked: never filled up with random passages); and counts of what happened.
     """
-    positive_scores = scores[is_positive] if rule.threshold_from == "min" else scores[own: own + 1]
-    highest = threshold(float(positive_scores.min()), rule.margin)
-    candidates = np.flatnonzero(~is_positive)
-    allowed = candidates[scores[candidates] <= highest]
-    allowed = allowed[np.lexsort((np.asarray(ids)[allowed], -scores[allowed]))]
-    pool = allowed[: rule.top_k]
-    counts = Counter({"rows": 1, "candidates": len(candidates),
-                      "dropped as likely false negatives": len(candidates) - len(allowed)})
-    if len(pool) < rule.num_negatives and len(allowed) > len(pool):
-        pool = allowed[: rule.num_negatives]
-        counts["rows with top_k widened"] += 1
-    places = random.Random(f"{rule.seed}:{name}").sample(range(len(pool)), min(rule.num_negatives, len(pool)))
-    counts["negatives"] += len(places)
-    counts["rows with fewer negatives than asked"] += len(places) < rule.num_negatives
-    if not len(allowed):
-        counts[ALL_TOO_CLOSE if len(candidates) else NO_CANDIDATE] += 1
-    counts["sum of ranks"] += sum(places) + len(places)
-    return [int(pool[p]) for p in sorted(places)], counts
+    pairs, positive = len(names), candidates.is_positive
+    known = np.minimum.reduceat(np.where(positive, scores, np.inf), candidates.starts)
+    highest = threshold(known if rule.threshold_from == "min" else scores[candidates.own], rule.margin)
+    allowed = np.flatnonzero(~positive & (scores <= highest[candidates.pair]))
+    left, all_of = (np.bincount(candidates.pair[some], minlength=pairs) for some in (allowed, ~positive))
+    widened = (left > rule.top_k) & (rule.top_k < rule.num_negatives)
+    pool = np.minimum(left, max(rule.top_k, rule.num_negatives))
+    sizes = np.minimum(pool, rule.num_negatives)
+    draws = (sorted(random.Random(f"{rule.seed}:{name}").sample(range(n), rule.num_negatives))
+             if n > rule.num_negatives else range(n) for name, n in zip(names, pool.tolist()))  # else all are taken
+    ranks = np.fromiter(chain.from_iterable(draws), np.int64, int(sizes.sum()))
+    chosen = candidates.best_first(scores, allowed)[np.repeat(left.cumsum() - left, sizes) + ranks]
+    counts = {"rows": pairs, "candidates": all_of.sum(), "dropped as likely false negatives": (all_of - left).sum(),
+              "rows with top_k widened": widened.sum(), "negatives": sizes.sum(),
+              "rows with fewer negatives than asked": (sizes < rule.num_negatives).sum(),
+              NO_CANDIDATE: (all_of == 0).sum(), ALL_TOO_CLOSE: ((left == 0) & (all_of > 0)).sum(),
+              "sum of ranks": (ranks + 1).sum()}
+    return chosen, sizes, Counter({name: int(number) for name, number in counts.items() if number})
 
 
 def mine(pair: dict, scored: dict, rule: Rule) -> tuple[dict, Counter]:
-    """One row of the triplets artifact (`schema.TRIPLETS`) from a pair and its query's scores.
+    """One row of the triplets artifact from a pair and its query's scores, as `mine_all` makes many."""
+    columns, counts = mine_all([pair], pa.Table.from_pylist([scored]), np.zeros(1, np.int64), rule)
+    return pa.table(columns).to_pylist()[0], counts
+
+
+def mine_all(pairs: list[dict], scored: pa.Table, rows: np.ndarray, rule: Rule) -> tuple[dict, Counter]:
+    """The columns of the triplets artifact from pairs and the scores of their queries, and counts of what happened.
+
+    Args:
+        pairs (`list[dict]`): `schema.PAIRS`.
+        scored (`pa.Table`): `schema.SCORES`, in one chunk.
+        rows (`np.ndarray`): (pairs,), where the scores of each pair's query are.
+        rule (`Rule`): How negatives are chosen.
 
     Raises:
         [`RecipeError`]: a score is NaN or infinite (compared with a threshold it would drop in silence), or the scores
-        do not hold the pair's positive.
+        do not hold a pair's positive.
     """
-    ids, texts = scored["candidate_ids"], scored["candidates"]
-    for name in TEACHERS:
-        bad = np.flatnonzero(~np.isfinite(np.asarray(scored[name], np.float64)))
+    scores = {name: values(scored, name).to_numpy() for name in TEACHERS}
+    for name, found in scores.items():
+        bad = np.flatnonzero(~np.isfinite(found))
         if len(bad):
-            raise RecipeError(f"scores: the {name} score of query '{scored['query'][:80]}' and passage {ids[bad[0]]} "
-                              f"is {scored[name][bad[0]]}; delete that artifact and run the score stage again.")
-    if pair["positive_id"] not in ids:
-        raise RecipeError(f"scores: query '{pair['query'][:80]}' has no score for its positive {pair['positive_id']}; "
-                          "they were made from other pairs: run the score stage again.")
-    is_positive, own = np.asarray(scored["is_positive"]), ids.index(pair["positive_id"])
-    source = np.asarray(scored[rule.score_source], np.float64)
-    chosen, counts = choose(source, is_positive, ids, own, rule, f"{pair['query_id']}:{pair['positive_id']}")
-    order = [own, *chosen]
-    row = {key: pair[key] for key in ("query_id", "query", "positive_id", "positive", "label", "label_score", "task")}
-    row |= {f"teacher_{name}": [scored[name][i] for i in order] for name in TEACHERS}
-    siblings = [i for i, positive in zip(ids, is_positive) if positive and i != pair["positive_id"]]
-    return row | {"negative_ids": [ids[i] for i in chosen], "negatives": [texts[i] for i in chosen],
-                  "sibling_positive_ids": siblings}, counts
+            row = pc.list_parent_indices(scored[name].chunk(0))[bad[0]].as_py()
+            raise RecipeError(f"scores: the {name} score of query '{scored['query'][row].as_py()[:80]}' and passage "
+                              f"{values(scored, 'candidate_ids')[bad[0]]} is {found[bad[0]]}; delete that artifact "
+                              "and run the score stage again.")
+    candidates = candidates_of([pair["positive_id"] for pair in pairs], scored, rows)
+    for lost in np.flatnonzero(candidates.own < 0)[:1]:
+        raise RecipeError(f"scores: query '{pairs[lost]['query'][:80]}' has no score for its positive "
+                          f"{pairs[lost]['positive_id']}; they were made from other pairs: run the score stage again.")
+    names = [f"{pair['query_id']}:{pair['positive_id']}" for pair in pairs]
+    source = scores[rule.score_source][candidates.place].astype(np.float64)
+    chosen, sizes, counts = choose(source, candidates, rule, names)
+    negatives = candidates.place[chosen]
+    with_own = np.insert(negatives, np.cumsum(sizes) - sizes, candidates.place[candidates.own])
+    siblings = candidates.is_positive.copy()
+    siblings[candidates.own] = False
+    columns = {key: [pair[key] for pair in pairs]
+               for key in ("query_id", "query", "positive_id", "positive", "label", "label_score", "task")}
+    columns |= {f"teacher_{name}": lists(pa.array(scores[name][with_own]), sizes + 1) for name in TEACHERS}
+    columns |= {column: lists(values(scored, source).take(pa.array(negatives)), sizes)
+                for column, source in (("negative_ids", "candidate_ids"), ("negatives", "candidates"))}
+    siblings_of = np.bincount(candidates.pair[siblings], minlength=len(pairs))
+    return columns | {"sibling_positive_ids": lists(candidates.ids.filter(pa.array(siblings)), siblings_of)}, counts
 
 
 class FromScores:
@@ -117,33 +139,29 @@ class FromScores:
     """
 
     def __init__(self, scored: Dataset, rule: Rule):
-        self.scored, self.rule = scored, rule
-        self.place = {query: n for n, query in enumerate(scored["query_id"])}
+        self.scored, self.rule = scored.with_format("arrow"), rule
+        self.place = {query: n for n, query in enumerate(scored["query_id"][:])}
 
-    def rows(self, pairs: list[dict]) -> tuple[list[dict], Counter]:
+    def rows(self, pairs: list[dict]) -> tuple[pa.Table, Counter]:
         """Rows of the triplets artifact and the counts of what happened.
 
         Raises:
-            [`RecipeError`]: a query has no scores, or what `mine` refuses.
+            [`RecipeError`]: a query has no scores, or what `mine_all` refuses.
         """
-        rows, counts = [], Counter()
+        tables, counts = [], Counter()
         for first in range(0, len(pairs), BLOCK):
             some = pairs[first: first + BLOCK]
-            scored = self._read(some)
-            for pair in some:
-                row, happened = mine(pair, scored[pair["query_id"]], self.rule)
-                rows.append(row)
-                counts += happened
-        return rows, counts
+            places, rows = np.unique([self._place(pair) for pair in some], return_inverse=True)
+            columns, happened = mine_all(some, self.scored[places].combine_chunks(), rows, self.rule)
+            tables.append(pa.table(columns, TRIPLETS.arrow_schema))
+            counts += happened
+        return pa.concat_tables(tables), counts
 
-    def _read(self, pairs):
-        """The scores of some queries, by their ids; read at once, because a row alone takes almost as long as many."""
-        for pair in pairs:
-            if pair["query_id"] not in self.place:
-                raise RecipeError(f"scores: there are none of query '{pair['query'][:80]}'; they were made from other "
-                                  "pairs: run the score stage again.")
-        columns = self.scored[sorted({self.place[pair["query_id"]] for pair in pairs})]
-        return {values[0]: dict(zip(columns, values[1:])) for values in zip(columns["query_id"], *columns.values())}
+    def _place(self, pair):
+        if pair["query_id"] not in self.place:
+            raise RecipeError(f"scores: there are none of query '{pair['query'][:80]}'; they were made from other "
+                              "pairs: run the score stage again.")
+        return self.place[pair["query_id"]]
 
 
 def summary(counts: Counter, queries: int) -> dict[str, float]:

@@ -8,7 +8,7 @@ import torch
 from anna_embed.teacher.shards import Processes
 
 QUERY_BLOCK, PASSAGE_BLOCK = 1024, 16384  # at most; a block's scores are then 64 MB
-GROUP = 64  # passages whose best score stands for them at first
+GROUP = 32  # passages whose best score stands for them at first
 SLACK = 16  # passages found beyond k: their order in the blocks is right but for the last bits
 SHARD = 4096  # queries searched for at a time, each passage being read once: what a kill may cost
 LOWEST = torch.iinfo(torch.int64).min
@@ -63,10 +63,11 @@ def top_k(queries: np.ndarray, passages, k: int, memory_gb: float = 4.0,
     query_block, passage_block = block_sizes(memory_gb, queries.shape[1])
     asked = [_tensor(queries[first: first + query_block], device) for first in range(0, len(queries), query_block)]
     best = [torch.full((len(block), found), LOWEST, device=device) for block in asked]
+    room = torch.empty(query_block * (passage_block + GROUP), device=device)  # new memory each time would cost more
     for first in range(0, len(passages), passage_block):
         block = _tensor(passages[first: first + passage_block], device)
         for n, some in enumerate(asked):
-            best[n] = _merge(best[n], some @ block.T, first)
+            best[n] = _merge(best[n], _scores(some, block, room, found), first, len(block))
     index = np.concatenate([(0xFFFFFFFF - (b & 0xFFFFFFFF)).cpu().numpy() for b in best])
     return _exactly(queries, passages, index, k, memory_gb)
 
@@ -77,7 +78,7 @@ def similarity(queries: np.ndarray, passages: np.ndarray) -> np.ndarray:
     Args:
         queries, passages (`np.ndarray`): (n, dim) each, or shapes that broadcast to (..., dim).
     """
-    return (queries.astype(np.float32) * passages.astype(np.float32)).sum(-1)
+    return (queries.astype(np.float32, copy=False) * passages.astype(np.float32, copy=False)).sum(-1)
 
 
 def block_sizes(memory_gb: float, dim: int) -> tuple[int, int]:
@@ -94,18 +95,30 @@ def _tensor(array, device):
     return torch.from_numpy(np.ascontiguousarray(array)).to(device).float()
 
 
-def _merge(best, scores, first):
+def _scores(queries, passages, room, found):
+    """Dot products in groups of passages, (q, groups, group); minus infinity fills the last group up."""
+    width = len(passages)
+    group = 1 << (max(1, min(GROUP, width // (4 * found))).bit_length() - 1)
+    scores = room[: len(queries) * (width + -width % group)].view(len(queries), -1)
+    torch.mm(queries, passages.T, out=scores[:, :width])
+    scores[:, width:] = -torch.inf
+    return scores.unflatten(1, (-1, group))
+
+
+def _merge(best, scores, first, width):
     """The running best of some queries, with a block's scores merged in.
 
     Score and index share one int64 key, larger for a higher score and then for a lower index, so a key has no tie.
 
     Args:
         best (`torch.Tensor`): (q, found) keys, descending.
-        scores (`torch.Tensor`): (q, block) float32.
+        scores (`torch.Tensor`): (q, groups, group) float32.
         first (`int`): Index of the block's first passage.
+        width (`int`): Passages of the block.
     """
-    rows, columns = _promising(scores, best)
-    keys = _keys(scores[rows, columns], first + columns)
+    rows, columns, values = _promising(scores, best)
+    real = columns < width
+    rows, keys = rows[real], _keys(values[real], first + columns[real])
     count = torch.bincount(rows, minlength=len(best))
     place = torch.arange(len(rows), device=rows.device) - (count.cumsum(0) - count)[rows]  # rows ascend
     new = best.new_full((len(best), int(count.max())), LOWEST)
@@ -114,22 +127,17 @@ def _merge(best, scores, first):
 
 
 def _promising(scores, best):
-    """Rows and columns of all scores that may enter the best: few, once the best are good.
+    """Rows, columns and values of all scores that may enter the best: few, once the best are good.
 
     As many groups as are wanted have a score of at least the weakest of their maxima; so nothing below it enters.
     """
-    found, width = best.shape[1], scores.shape[1]
-    group = max(1, min(GROUP, width // (4 * found)))
-    if width % group:
-        scores = torch.nn.functional.pad(scores, (0, -width % group), value=-torch.inf)
-    maxima = scores.view(len(scores), -1, group).amax(2)
-    limit = _score(best[:, -1:])
+    found, maxima, limit = best.shape[1], scores.amax(2), _score(best[:, -1:])
     if maxima.shape[1] >= found:
         limit = torch.maximum(limit, maxima.topk(found, 1).values[:, -1:])
     rows, groups = (maxima >= limit).nonzero(as_tuple=True)
-    columns = groups[:, None] * group + torch.arange(group, device=scores.device)
-    enter = (scores[rows[:, None], columns] >= limit[rows]) & (columns < width)
-    return rows[:, None].expand_as(enter)[enter], columns[enter]
+    some = scores[rows, groups]
+    which, inner = (some >= limit[rows]).nonzero(as_tuple=True)
+    return rows[which], groups[which] * scores.shape[2] + inner, some[which, inner]
 
 
 def _keys(scores, index):
@@ -146,12 +154,15 @@ def _score(keys):
 
 
 def _exactly(queries, passages, index, k, memory_gb):
-    """The k best of what was found, by their exact scores."""
+    """The k best of what was found, by their exact scores; a passage that many queries found is read once for all."""
     places, scores = np.empty((len(index), k), np.int64), np.empty((len(index), k), np.float32)
-    step = int(min(64, max(1, memory_gb * 1e9 / 4 // (16 * index.shape[1] * queries.shape[1]))))
+    step = int(min(256, max(1, memory_gb * 1e9 / 4 // (16 * index.shape[1] * queries.shape[1]))))
     for first in range(0, len(index), step):
         here = np.sort(index[first: first + step], 1)
-        exact = similarity(queries[first: first + step, None], passages[here.ravel()].reshape(*here.shape, -1))
+        read, where = np.unique(here, return_inverse=True)
+        read = passages[read].astype(np.float32)
+        exact = np.stack([similarity(query, read[row]) for query, row in
+                          zip(queries[first: first + step], where.reshape(here.shape))])
         order = np.argsort(-exact, axis=1, kind="stable")[:, :k]
         places[first: first + step] = np.take_along_axis(here, order, 1)
         scores[first: first + step] = np.take_along_axis(exact, order, 1)

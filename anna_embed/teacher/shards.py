@@ -2,18 +2,19 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
+import pyarrow as pa
 import torch
 from accelerate import PartialState
-from datasets import Features, load_dataset
+from datasets import Dataset, Features
 from tqdm import tqdm
 
 from anna_embed.parsing import RecipeError
-from anna_embed.tables import write_split
+from anna_embed.tables import from_rows, write_split
 
 
 class Processes:
@@ -75,26 +76,41 @@ class Processes:
             work (`Path`): The folder that the stage writes into; the shards are in `.shards` below it.
             task (`str`): The task.
             count, size (`int`): Of what rows are made from: how many, and how many a shard.
-            make (`Callable`): From a part of those to `(rows, counts of what happened)`.
+            make (`Callable`): From a part of those to `(rows, counts of what happened)`; rows may be an Arrow table.
             features (`Features`): Of the rows.
             description, unit (`str`): As for `share`.
 
         Returns:
             `tuple[int, Counter]`: rows written (0 but in the main process), and the sum of the counts.
         """
-        starts, written, name = range(0, count, size), 0, f".shards/{task}"
-        paths = [work / name / f"{number:05d}-00000-of-00001.parquet" for number in range(len(starts))]
+        starts, written, folder = range(0, count, size), 0, work / ".shards" / task
+        paths = [folder / f"{number:05d}.arrow" for number in range(len(starts))]
         notes = [path.with_suffix(".json") for path in paths]
-        (work / name).mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         with self.together():
             sizes = [min(size, count - first) for first in starts]
             for number in self.share(paths, sizes, description, unit):
                 rows, counts = make(slice(starts[number], starts[number] + sizes[number]))
                 notes[number].write_text(json.dumps(counts), encoding="utf-8")
-                write_split(work, name, f"{number:05d}", rows, features)  # last: it says that the shard is done
+                table = rows if isinstance(rows, pa.Table) else from_rows(rows, features).data.table
+                _write_arrow(paths[number], [table], features, "lz4")  # last: it says that the shard is done
         with self.together():
             if self.state.is_main_process:
-                rows = load_dataset("parquet", data_files=list(map(str, paths)), split="train",
-                                    cache_dir=str(work / ".arrow")) if paths else []
-                written = write_split(work, task, "train", rows, features)
+                _write_arrow(folder / "all.arrow", map(_read_arrow, paths), features)
+                written = write_split(work, task, "train", Dataset.from_file(str(folder / "all.arrow")), features)
         return written, sum((Counter(json.loads(note.read_text(encoding="utf-8"))) for note in notes), Counter())
+
+
+def _write_arrow(path: Path, tables: Iterable[pa.Table], features: Features, compression: str | None = None) -> None:
+    """Writes an Arrow stream; the file appears whole or not at all. Without compression it can be mapped."""
+    partial, options = path.with_suffix(".tmp"), pa.ipc.IpcWriteOptions(compression=compression)
+    with pa.OSFile(str(partial), "wb") as file, \
+            pa.ipc.new_stream(file, features.arrow_schema, options=options) as stream:
+        for table in tables:
+            stream.write_table(table)
+    partial.rename(path)
+
+
+def _read_arrow(path: Path) -> pa.Table:
+    with pa.memory_map(str(path)) as file:
+        return pa.ipc.open_stream(file).read_all()

@@ -62,7 +62,8 @@ def teacher(spoilt=(), vectors=None):
 def score(made, queries):
     """Rows for queries as `group_queries` gives them."""
     vectors = np.stack([vector(q["query"]) for q in queries])
-    return made.score(with_places(queries, made.corpus), vectors, top_k(vectors, made.passages, CONFIG.depth)[0])[0]
+    nearest = top_k(vectors, made.passages, CONFIG.depth)[0]
+    return made.score(with_places(queries, made.corpus), vectors, nearest)[0].to_pylist()
 
 
 ASKED = {"which birds keep their eggs warm": 4, "when does the ice in the harbour break": 0, "zzz": 20}

@@ -1,7 +1,7 @@
 """Passages by their place in the order of their ids."""
 
 import pytest
-from datasets import Dataset
+from datasets import Dataset, concatenate_datasets
 
 from anna_embed.parsing import RecipeError
 from anna_embed.schema import CORPUS
@@ -28,6 +28,18 @@ def test_places_do_not_depend_on_the_file(rows, monkeypatch):
     assert corpus.keys.tolist() == text_keys([f"text of {i}" for i in SORTED]).tolist()
     assert corpus.places(["d", "Z", "nobody", "d"]) == {"d": 6, "Z": 2}
     assert corpus.mean_bytes == sum(len(f"text of {i}".encode()) for i in SORTED) / 8
+
+
+@pytest.mark.parametrize("size", [1, 3, 100])
+def test_columns_in_chunks(size):
+    """A corpus on disk has many chunks; if this fails, candidates get the texts of others, or the whole is copied."""
+    parts = [Dataset.from_list(ROWS[n: n + size], features=CORPUS) for n in range(0, len(ROWS), size)]
+    corpus = Corpus(concatenate_datasets(parts))
+    assert corpus.rows.data.column("text").num_chunks == len(parts)
+    places = [6, 0, 3, 3, 7, 1]
+    assert corpus.text_column(places).to_pylist() == [f"text of {SORTED[p]}" for p in places]
+    assert corpus.id_column(places).to_pylist() == [SORTED[p] for p in places]
+    assert corpus.text_column([]).to_pylist() == corpus.id_column([]).to_pylist() == []
 
 
 def test_what_is_no_corpus():

@@ -29,6 +29,16 @@ def test_order_does_not_matter(order, values):
     assert shuffled.tolist() == straight[list(order)].tolist()
 
 
+def test_many_lists_at_once():
+    """If this fails, the candidates of a query are ranked among those of another."""
+    lists, ids = np.array([3, 3, 5, 5, 5, 9]), list("baczaa")
+    scores = np.array([0.5, 0.5, 1.0, 2.0, 1.0, 0.1])
+    assert ranks(scores, ids, lists).tolist() == [2, 1, 3, 1, 2, 1]
+    cuts = (slice(0, 2), slice(2, 5), slice(5, 6))
+    alone = [rrf([scores[cut], -scores[cut]], ids[cut]) for cut in cuts]
+    assert rrf([scores, -scores], ids, lists=lists).tolist() == np.concatenate(alone).tolist()
+
+
 def test_only_ranks_count():
     """Logits of one scorer must not outweigh the cosines of another."""
     assert rrf([np.array(DENSE) * 1000 - 7], IDS).tolist() == rrf([np.array(DENSE)], IDS).tolist()

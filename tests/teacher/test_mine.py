@@ -5,14 +5,17 @@ import random
 from collections import Counter
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anna_embed.parsing import RecipeError
-from anna_embed.schema import TEACHERS
+from anna_embed.schema import TEACHERS, TRIPLETS
 from anna_embed.schema import SCORES as COLUMNS
+from anna_embed.teacher import mine as module
+from anna_embed.teacher.flat import Candidates
 from anna_embed.teacher.mine import (ALL_TOO_CLOSE, NO_CANDIDATE, FromScores, OwnNegatives, Rule, choose,
                                      keep_own_negatives, mine, summary, threshold)
 
@@ -131,8 +134,9 @@ def test_own_negatives_are_kept_but_for_siblings():
 def test_plain_product_drops_nothing_for_negative_scores():
     """What NeMo does: with a positive of -1 the limit is -0.95, above the positive itself."""
     scores = np.array([-1.0, -0.97, -1.02, -1.5])
-    chosen, _ = choose(scores, np.array([True, False, False, False]), list("abcd"), 0, Rule(), "row")
-    assert chosen == [3]
+    one = Candidates(np.zeros(4, int), pa.array(list("abcd")), np.arange(4) == 0, np.zeros(1, int), np.arange(4))
+    chosen, sizes, _ = choose(scores, one, Rule(), ["row"])
+    assert chosen.tolist() == [3] and sizes.tolist() == [1]
     assert [n for n in (1, 2, 3) if scores[n] <= -1.0 * 0.95] == [1, 2, 3]
 
 
@@ -156,11 +160,29 @@ def test_rows_from_scores_on_disk():
     miner = FromScores(Dataset.from_list(rows, features=COLUMNS), Rule())
     pairs = [pair(query=f"q{n}") for n in (3, 0, 2)]
     made, counts = miner.rows(pairs)
-    assert [row["teacher_dense"] for row in made] == [pytest.approx(row) for row in (
+    assert [row["teacher_dense"] for row in made.to_pylist()] == [pytest.approx(row) for row in (
         [0.9, 0.5, 0.3], [0.9, 0.5, 0.0], [0.9, 0.5, 0.2])]
     assert counts["rows"] == 3 and counts["negatives"] == 6
     with pytest.raises(RecipeError, match="scores: there are none of query 'q9'; .*run the score stage again"):
         miner.rows([pair(query="q9")])
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.lists(st.sampled_from([0.125, 0.25, 0.5, 0.75, 1.0]), min_size=3, max_size=12),
+                          st.integers(1, 3)), min_size=1, max_size=7),
+       st.sampled_from(["min", "own"]), st.integers(0, 4), st.integers(1, 6), st.integers(1, 4))
+def test_many_rows_are_mined_as_each_alone(queries, threshold_from, wanted, top_k, block):
+    """If this fails, a row's negatives depend on the rows beside it: by a tie, a block's edge, others' positives."""
+    rule = Rule(num_negatives=wanted, top_k=top_k, threshold_from=threshold_from, margin=0.8)
+    rows = {f"q{n}": scored(scores, [f"p{p}" for p in range(positives)], f"q{n}")
+            for n, (scores, positives) in enumerate(queries)}
+    pairs = [pair(f"p{p}", query) for query, row in reversed(rows.items()) for p in range(sum(row["is_positive"]))]
+    alone = [mine(each, rows[each["query_id"]], rule) for each in pairs]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "BLOCK", block)
+        made, counts = FromScores(Dataset.from_list(list(rows.values()), features=COLUMNS), rule).rows(pairs)
+    assert made.to_pylist() == [row for row, _ in alone] and made.schema == TRIPLETS.arrow_schema
+    assert counts == sum((happened for _, happened in alone), Counter())
 
 
 def test_own_negatives_of_a_whole_task():

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from datasets import Dataset
 from hypothesis import given
@@ -16,6 +17,7 @@ from tiny_teacher import passages, write_world
 
 from anna_embed.parsing import RecipeError
 from anna_embed.teacher import mine
+from anna_embed.teacher.flat import Candidates
 from benchmarks import hidden, titles
 from benchmarks.false_negatives import measure
 from benchmarks.mining import Settings
@@ -65,10 +67,11 @@ def test_mines_as_the_stage_does(seed, keep, of, margin):
     known, others = hidden.split(list(found.positives), keep, str(seed))
     assert len(known) == keep and others == set(found.positives) - set(known)
     rule = mine.Rule(margin=margin, threshold_from=of, top_k=7)
-    ids = [f"{n:02d}" for n in range(30)]
+    ids, every = pa.array([f"{n:02d}" for n in range(30)]), np.arange(30)
     for own, row in zip(known, hidden.rows_of(found, known, others, hidden.percentage(margin, of))):
-        chosen, _ = mine.choose(scores, np.isin(np.arange(30), known), ids, own, rule, "a row")
-        assert (row["negatives"], row["hardest"]) == (len(chosen), len(others & set(chosen)))
+        candidates = Candidates(0 * every, ids, np.isin(every, known), np.array([own]), every)
+        chosen, _, _ = mine.choose(scores, candidates, rule, ["a row"])
+        assert (row["negatives"], row["hardest"]) == (len(chosen), len(others & set(chosen.tolist())))
 
 
 def test_a_stricter_rule_takes_fewer():

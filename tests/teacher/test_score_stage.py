@@ -101,7 +101,7 @@ def test_a_kill_loses_one_shard_at_most(world, copy, monkeypatch):
     monkeypatch.setattr(Teacher, "score", stopped)
     with pytest.raises(KeyboardInterrupt):
         in_this_process(copy, "score")
-    assert len(list((copy / "scores.partial" / ".shards" / "questions").glob("*.parquet"))) == 3
+    assert len(list((copy / "scores.partial" / ".shards" / "questions").glob("0*.arrow"))) == 3
     manifest = in_this_process(copy, "score")
     assert calls[4:] == calls[3:4] + calls[5:] and len(calls) == 4 + 3, "more than the shard at hand was scored again"
     assert manifest["content"] == world[1]["content"] and manifest["statistics"] == world[1]["statistics"]
@@ -205,7 +205,7 @@ def test_kill_9_of_both_processes(world, copy):
     process = start(TWO, copy, "score", shard_size=1)
     shards = copy / "scores.partial" / ".shards" / "questions"
     until = time.time() + 600
-    while time.time() < until and len(list(shards.glob("*.parquet"))) < 3:
+    while time.time() < until and len(list(shards.glob("0*.arrow"))) < 3:
         assert process.poll() is None
         time.sleep(0.01)
     family = [process, *psutil.Process(process.pid).children(recursive=True)]
@@ -213,7 +213,7 @@ def test_kill_9_of_both_processes(world, copy):
         member.kill()
     process.wait()
     psutil.wait_procs(family[1:], timeout=30)
-    done_then = {path: path.stat().st_mtime_ns for path in shards.glob("*.parquet")}
+    done_then = {path: path.stat().st_mtime_ns for path in shards.glob("0*.arrow")}
     assert 3 <= len(done_then) < 24
     resumed = start(ONE, copy, "score", shard_size=1)
     while resumed.poll() is None and (copy / "scores.partial").exists():
