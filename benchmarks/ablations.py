@@ -31,6 +31,8 @@ VARIANTS = {
                         DENSE | {"teacher": "reranker", "teacher_temperature": 1.0}, "dense_labels"),
     "rrf_labels": ("soft labels of RRF, as the report has it", MARGIN,
                    DENSE | {"teacher": "rrf", "teacher_temperature": 1.0}, "dense_labels"),
+    "guide": ("a dense model's similarities over the batch, no mined soft labels", MARGIN,
+              HARD | {"guide": "sentence-transformers/all-MiniLM-L6-v2"}, "margin"),
     "examples": ("+ up to 2 examples in front of a query", MARGIN, {}, "dense_labels"),
     "no_nli": ("without NLI", MARGIN, DENSE, "dense_labels"),
 }

@@ -4,7 +4,8 @@
     python -m recipes.train --config recipes/quickstart/train.yaml --mirror artifacts/mirror         # a laptop, 5 min
     python -m recipes.train --config recipes/quickstart/train.yaml --mirror artifacts/mirror --dry_run true
 
-Reads      triplets, a decoder-only base model; with eval_strategy, the pairs' held-out rows
+Reads      triplets, a decoder-only base model; if named, a guide, and an adapter to go on from; with eval_strategy,
+           the pairs' held-out rows
 Publishes  adapter (PEFT); `training_log.json` beside it holds every logged line
 """
 
@@ -25,6 +26,12 @@ def plan(config: TrainConfig, given: dict) -> Stage:
         raise RecipeError("model_name_or_path: names no base model; give a decoder-only model, a folder or a Hub id.")
     parents = {"triplets": locate("triplets", config.input("triplets"), "dataset", config.mirror),
                "model_name_or_path": locate("model_name_or_path", given["model_name_or_path"], "model", config.mirror)}
+    for key in ("guide", "adapter"):
+        if given.get(key):
+            parents[key] = locate(key, given[key], "model", config.mirror)
+    if given.get("adapter") and Path(given["adapter"]).resolve() == Path(config.artifacts, "adapter").resolve():
+        raise RecipeError(f"adapter: '{given['adapter']}' is what this stage makes; let a second step have artifacts "
+                          "of its own.")
     if config.evaluates(given):
         parents["pairs"] = locate("pairs", config.input("pairs"), "dataset", config.mirror)
     return Stage("train", f"{config.artifacts}/adapter", given, parents)
@@ -43,6 +50,7 @@ def main(config: TrainConfig, training_args, model_args, given: dict) -> None:
     from trl import get_peft_config
 
     from anna_embed.hub.cards import render
+    from anna_embed.hub.names import hub_id
     from anna_embed.origin import licence_of
     from anna_embed.schema import TRIPLETS
     from anna_embed.tables import read_split, tasks_of
@@ -51,6 +59,7 @@ def main(config: TrainConfig, training_args, model_args, given: dict) -> None:
     from anna_embed.training.forecast import as_text, forecast
     from anna_embed.training.held_out import read_samples, scores_of
     from anna_embed.training.lora import shortened
+    from anna_embed.training.second_step import check_adapter, continued
     from anna_embed.training.trainer import EmbeddingTrainer
 
     # ---- read -------------------------------------------------------------------------------------------------------
@@ -70,11 +79,19 @@ def main(config: TrainConfig, training_args, model_args, given: dict) -> None:
     set_seed(training_args.seed)  # the adapter's initial weights
     tokenizer = load_tokenizer(base, config.prompt_max_length)
     model = AutoModel.from_pretrained(base, dtype=model_args.dtype, attn_implementation=model_args.attn_implementation)
-    model = get_peft_model(model, shortened(get_peft_config(model_args)))
+    before = {}
+    if "adapter" in stage.parents:
+        adapter = stage.parents["adapter"].path
+        before = {"goes_on_from": check_adapter(adapter, given, stage.parents["model_name_or_path"].digest)}
+        model = continued(model, adapter)
+    else:
+        model = get_peft_model(model, shortened(get_peft_config(model_args)))
 
     # ---- train ------------------------------------------------------------------------------------------------------
     training_args.output_dir = str(work / ".checkpoints")
-    trainer = EmbeddingTrainer(config, tasks, rows, model=model, args=training_args, processing_class=tokenizer,
+    guide = stage.parents["guide"].path if "guide" in stage.parents else None
+    guided = {"guide": hub_id(config.guide) or "a folder of this machine"} if guide else {}
+    trainer = EmbeddingTrainer(config, tasks, rows, guide, model=model, args=training_args, processing_class=tokenizer,
                                eval_dataset=held_out, compute_metrics=score)
     facts = forecast(trainer)
     if trainer.is_world_process_zero():
@@ -106,7 +123,7 @@ def main(config: TrainConfig, training_args, model_args, given: dict) -> None:
                         "commit": stage.parents["model_name_or_path"].commit, "licence": licence_of(base)},
             training={"steps": trainer.state.global_step, "processes": trainer.accelerator.num_processes,
                       "max_length": config.max_length, "prompt_max_length": config.prompt_max_length,
-                      **measured, "final": history[-1]})
+                      **before, **guided, **measured, "final": history[-1]})
         render(work, manifest)
         stage.finish(manifest)
     trainer.accelerator.wait_for_everyone()

@@ -20,6 +20,9 @@ class TrainConfig(StageConfig):
         teacher (`str`): Which teacher scores are the soft labels.
         teacher_temperature (`float`): Divides them before the softmax: 1 for reranker logits, about 0.05 for cosines,
             0.001 for RRF (at 1 its targets are uniform).
+        guide (`str`): A frozen embedder. Its cosines of a query with each other text of the batch are soft labels too,
+            of all kinds but graded pairs; the mined rows' scores say how a query stands to a few passages only.
+        adapter (`str`): Training goes on from this adapter, as a second step; LoRA's settings are those of it.
         max_examples (`int`): 0 to this many few-shot examples stand in front of queries, drawn from the same batch.
         token_budget (`int`): Tokens per forward pass; decides memory, never the result.
         task_weights (`dict[str, float]`): The mixture: how often an epoch passes over a task's rows, 1 if not named.
@@ -37,6 +40,10 @@ class TrainConfig(StageConfig):
     teacher: Literal["bm25", "dense", "reranker", "rrf"] = field(default="reranker", **described("Soft labels."))
     teacher_temperature: float = field(default=1.0, **described("Temperature of the soft labels."))
     soft_label_weight: float = field(default=1.0, **described("Weight of the KL term; 0 switches it off."))
+    guide: str | None = field(default=None, **described("Folder or Hub id of an embedder to learn similarities from."))
+    guide_weight: float = field(default=1.0, **described("Weight of the guide's KL term."))
+    guide_temperature: float = field(default=0.05, **described("Divides the guide's cosines before the softmax."))
+    adapter: str | None = field(default=None, **described("Folder or Hub id of an adapter to go on from."))
     nli_in_batch: bool = field(default=True, **described("In-batch negatives for NLI; the report has them off."))
     cosent_scale: float = field(default=20.0, **described("Scale of CoSENT for graded pairs."))
     max_length: int = field(default=512, **described("Tokens of a text, its instruction and EOS included."))
@@ -56,6 +63,8 @@ class TrainConfig(StageConfig):
         self.require("temperature", self.temperature > 0, "write a positive number, for example 0.02")
         self.require("teacher_temperature", self.teacher_temperature > 0, "write a positive number, for example 1.0")
         self.require("soft_label_weight", self.soft_label_weight >= 0, "write 0 or more")
+        self.require("guide_weight", self.guide_weight > 0, "write a positive number, or leave guide out")
+        self.require("guide_temperature", self.guide_temperature > 0, "write a positive number, for example 0.05")
         self.require("max_length", self.max_length >= 8, "write 8 or more tokens")
         self.require("prompt_max_length", self.prompt_max_length >= self.max_length, "it may not be below max_length")
         self.require("max_examples", 0 <= self.max_examples <= 16, "write 0 to 16; the report's recipe uses 5")

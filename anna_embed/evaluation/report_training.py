@@ -12,7 +12,8 @@ LOG = "training_log.json"
 # Panel by panel: title, label of the axis, and column, name, colour, marker of each line.
 CURVES = (
     ("Loss", "nats", (("loss", "all parts", BLACK, "o"), ("loss_hard", "InfoNCE", BLUE, "s"),
-                      ("loss_soft", "distillation (KL)", VERMILION, "^"), ("loss_cosent", "CoSENT", GREEN, "D"))),
+                      ("loss_soft", "distillation (KL)", VERMILION, "^"), ("loss_cosent", "CoSENT", GREEN, "D"),
+                      ("loss_guide", "guide (KL)", PURPLE, "v"))),
     ("Soft labels", "share of uniform", (("target_entropy", "target entropy", PURPLE, "o"),)),
     ("Gradient", "norm, before clipping", (("grad_norm", "gradient norm", BLUE, "o"),)),
     ("Learning rate", "", (("learning_rate", "learning rate", GREEN, "o"),)),

@@ -33,10 +33,12 @@ def aligned(model):
     return model
 
 
-def encode(model, texts: list[str], prompt: str = "", batch_size: int = 64, progress: bool = True) -> np.ndarray:
+def encode(model, texts: list[str], prompt: str = "", batch_size: int = 64, progress: bool = True,
+           key: str = "dense_model") -> np.ndarray:
     """L2-normalised float32 vectors of shape (texts, dim); the library sorts by length and shows progress.
 
-    An empty prompt is passed on as such: None would put the model's own default prompt in front.
+    An empty prompt is passed on as such: None would put the model's own default prompt in front. `key` is the recipe's
+    key that names the model.
 
     Raises:
         [`RecipeError`]: a vector is NaN or infinite (its text would never be found, in silence).
@@ -45,8 +47,8 @@ def encode(model, texts: list[str], prompt: str = "", batch_size: int = 64, prog
                            convert_to_numpy=True, show_progress_bar=progress).astype(np.float32)
     bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1)) if len(texts) else ()
     if len(bad):
-        raise RecipeError(f"dense_model: the vector of the text {texts[bad[0]][:80]!r} is not finite; check that "
-                          "model's weights, or use dtype: float32.")
+        raise RecipeError(f"{key}: the vector of the text {texts[bad[0]][:80]!r} is not finite; check that model's "
+                          f"weights{', or use dtype: float32' if key == 'dense_model' else ''}.")
     return vectors
 
 

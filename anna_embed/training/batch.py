@@ -18,6 +18,7 @@ class Batch:
 
     Args:
         tokens (`list[list[int]]`): Token ids of each distinct prompted text.
+        texts (`list[str]`): The same N texts without prompts, as the rows have them.
         query, positive (`torch.Tensor`): (B,) numbers of texts.
         passages (`torch.Tensor`): (M,) numbers of the texts that are passages, each distinct one once.
         target (`torch.Tensor`): (B,) column of the own positive among the passages.
@@ -26,9 +27,12 @@ class Batch:
         present (`torch.Tensor`): (B, 1 + K) bool.
         teacher (`torch.Tensor`, *optional*): (B, 1 + K) teacher scores, for kinds with soft labels.
         score (`torch.Tensor`): (B,) graded similarity; NaN where there is none.
+        guide (`torch.Tensor`, *optional*): (B, N) a frozen model's cosines of queries and texts, see [`Guide`].
+        compared (`torch.Tensor`, *optional*): (B, N) bool, which of them are soft labels.
     """
 
     tokens: list[list[int]]
+    texts: list[str]
     query: torch.Tensor
     positive: torch.Tensor
     passages: torch.Tensor
@@ -38,6 +42,8 @@ class Batch:
     present: torch.Tensor
     teacher: torch.Tensor | None
     score: torch.Tensor
+    guide: torch.Tensor | None = None
+    compared: torch.Tensor | None = None
 
 
 def has_soft_labels(task: dict, config) -> bool:
@@ -71,13 +77,15 @@ def build(rows: list[dict], task: dict, tokenizer, config, seed: str) -> Batch:
         if teacher is not None:
             teacher[i, : len(columns)] = torch.tensor([row[f"teacher_{config.teacher}"][p] for p in columns.values()])
     in_batch = kind.in_batch and (task["kind"] != "nli" or config.nli_in_batch)
-    number = {}  # string -> number of the text
-    query = [number.setdefault(t, len(number)) for t in _queries(rows, task, tokenizer, config, seed)]
-    passages = torch.tensor([number.setdefault(t, len(number)) for t in place])
+    asked = _queries(rows, task, tokenizer, config, seed)
+    number = {string: n for n, string in enumerate(dict.fromkeys([*asked, *place]))}
+    bare = dict(zip(shown, texts)) | {string: row["query"] for string, row in zip(asked, rows)}
+    passages = torch.tensor([number[string] for string in place])
     longest = config.prompt_max_length if config.max_examples else config.max_length
     return Batch(
-        tokens=tokenize(tokenizer, number, longest), query=torch.tensor(query), positive=passages[group[:, 0]],
-        passages=passages, target=group[:, 0].clone(), allowed=_allowed(rows, own, column, len(place), in_batch),
+        tokens=tokenize(tokenizer, number, longest), texts=[bare[string] for string in number],
+        query=torch.tensor([number[string] for string in asked]), positive=passages[group[:, 0]], passages=passages,
+        target=group[:, 0].clone(), allowed=_allowed(rows, own, column, len(place), in_batch),
         group=group, present=present, teacher=teacher,
         score=torch.tensor([float("nan") if r["label_score"] is None else r["label_score"] for r in rows]))
 

@@ -68,7 +68,7 @@ def as_text(facts: dict) -> str:
     """The forecast in a few lines."""
     share = facts["distinct_tokens_per_step"] / facts["tokens_per_step"]
     batches = ", ".join(f"{name} {size}" for name, size in facts["queries_per_step"].items())
-    entropy = ", ".join(f"{name} {value}" for name, value in facts["target_entropy"].items()) or "no soft labels"
+    entropy = ", ".join(f"{name} {value}" for name, value in facts["target_entropy"].items()) or "no mined soft labels"
     return (f"  steps          {facts['steps']} ({facts['steps_per_epoch']} an epoch), one task each\n"
             f"  global batch   {batches} (queries)\n"
             f"  tokens a step  {facts['tokens_per_step']}, encoded {facts['distinct_tokens_per_step']} ({share:.0%}) "

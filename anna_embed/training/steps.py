@@ -18,12 +18,13 @@ class Steps:
         rows (`dict[str, Dataset]`): Triplets of each task.
         tokenizer: With EOS in its post-processor (`tokens.load_tokenizer`).
         seed (`int`): Order of the rows, and the draws of examples.
+        guide ([`Guide`], *optional*): Compares the texts of every batch but those of graded pairs.
 
     Raises:
         [`RecipeError`]: the mixture names a task without rows.
     """
 
-    def __init__(self, config, tasks, rows, tokenizer, seed):
+    def __init__(self, config, tasks, rows, tokenizer, seed, guide=None):
         unknown = sorted(set(config.task_weights) - set(rows))
         if unknown:
             raise RecipeError(f"task_weights: there is no task '{unknown[0]}' among the triplets; there are "
@@ -32,6 +33,7 @@ class Steps:
         self.sizes = {name: len(table) for name, table in rows.items()}
         self.batch_sizes = {name: config.retrieval_batch_size if KINDS[tasks[name]["kind"]].scored
                             else config.other_batch_size for name in rows}
+        self.guide = guide
         self._epochs = {}  # epoch -> its steps; one epoch at a time
         self._ahead: dict[int, Future] = {}
         self._builder = ThreadPoolExecutor(1, "batch")
@@ -54,4 +56,7 @@ class Steps:
         epoch, here = divmod(step, self.per_epoch)
         task, numbers = self.of_epoch(epoch)[here]
         rows = self.rows[task].select(numbers).to_list()
-        return task, build(rows, self.tasks[task], self.tokenizer, self.config, f"{self.seed}:{step}")
+        batch = build(rows, self.tasks[task], self.tokenizer, self.config, f"{self.seed}:{step}")
+        if self.guide and not KINDS[self.tasks[task]["kind"]].graded:  # people's judgements are better than its own
+            self.guide.add_to(batch)
+        return task, batch

@@ -15,6 +15,7 @@ from anna_embed.parsing import RecipeError
 from anna_embed.training.check import check_arguments, check_tasks
 from anna_embed.training.checkpoints import KeepBest, MarkComplete, SaveOnTerm
 from anna_embed.training.gather import sum_across
+from anna_embed.training.guide import Guide
 from anna_embed.training.held_out import check_best, tokens_of
 from anna_embed.training.losses import cosent, distillation, info_nce, target_entropy
 from anna_embed.training.steps import Steps
@@ -35,6 +36,7 @@ class EmbeddingTrainer(Trainer):
         config ([`TrainConfig`]): Batch sizes, losses, prompts.
         tasks (`dict[str, dict]`): Kind and instruction of each task.
         rows (`dict[str, Dataset]`): Triplets of each task.
+        guide (`str`, *optional*): Folder of a SentenceTransformer, see [`~anna_embed.training.guide.Guide`].
         **kwargs: As for [`~transformers.Trainer`]; `processing_class` from `tokens.load_tokenizer`. `eval_dataset` is
             a list of [`~held_out.Sample`], and `compute_metrics`, which says the `names` of its scores, is given the
             vectors of each side of each of them, and what is right.
@@ -45,7 +47,7 @@ class EmbeddingTrainer(Trainer):
 
     loss_is_scaled_for_ga = False
 
-    def __init__(self, config, tasks, rows, **kwargs):
+    def __init__(self, config, tasks, rows, guide=None, **kwargs):
         check_arguments(kwargs["args"])
         main_process = kwargs["args"].process_index == 0
         self.entropies = check_tasks(tasks, rows, kwargs["processing_class"], config, main_process)
@@ -58,7 +60,8 @@ class EmbeddingTrainer(Trainer):
         self.add_callback(MarkComplete())
         self.add_callback(self.save_on_term)
         self.config, self.tasks = config, tasks
-        self.steps = Steps(config, tasks, rows, self.processing_class, self.args.seed)
+        guide = Guide(guide, self.args.device, config.max_length) if guide else None
+        self.steps = Steps(config, tasks, rows, self.processing_class, self.args.seed, guide)
         self.parts: list[dict[str, float]] = []
         if self.eval_dataset:
             check_best(self.args, self.compute_metrics.names)
@@ -132,6 +135,11 @@ class EmbeddingTrainer(Trainer):
                 loss = loss + self.config.soft_label_weight * soft
                 entropy = target_entropy(teacher, present, self.config.teacher_temperature)
                 parts |= {"loss_soft": soft.item(), "target_entropy": entropy.item()}
+            if batch.guide is not None:
+                guided = distillation(queries @ embeddings.T, batch.guide.to(device), batch.compared.to(device),
+                                      self.config.temperature, self.config.guide_temperature)
+                loss = loss + self.config.guide_weight * guided
+                parts |= {"loss_guide": guided.item()}
         if not math.isfinite(loss.item()):
             raise RecipeError(f"learning_rate: {self.args.learning_rate:g} led to a loss of {loss.item()} in step "
                               f"{self.state.global_step + 1} (task '{task}'); lower it, or check the base model.")

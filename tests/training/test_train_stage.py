@@ -13,6 +13,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 from small import TASKS, save_tiny_model, triplet_rows
+from tiny import save_guide
 
 from anna_embed.schema import TRIPLETS
 from anna_embed.tables import write_split
@@ -32,8 +33,9 @@ ONE = [sys.executable, "-m"]
 
 
 def start(launcher, folder, **keys):
-    """Starts the stage on the recipe in a folder; keys are written into its YAML."""
+    """Starts the stage on the recipe in a folder; keys are written into its YAML, None takes one out."""
     recipe = {"artifacts": str(folder), "model_name_or_path": str(folder / "base"), **RECIPE, **keys}
+    recipe = {key: value for key, value in recipe.items() if value is not None}
     file = folder / "train.yaml"
     file.write_text(yaml.safe_dump(recipe), encoding="utf-8")
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
@@ -189,3 +191,24 @@ def test_told_to_end(tmp_path, launcher):
     out, _ = process.communicate(timeout=120)
     assert process.returncode != 0 and "stopped by SIGTERM; step" in out and not (tmp_path / "adapter").exists()
     assert [path.parent.name for path in log.glob("checkpoint-*/complete")]
+
+
+def test_a_second_step_with_a_guide(trained, tmp_path):
+    """Whoever reads the card must see both steps and who guided; and a first step must not be trained over."""
+    first, _ = trained
+    guide = save_guide(first / "base", tmp_path / "guide")
+    keys = {"model_name_or_path": str(first / "base"), "adapter": str(first / "adapter"), "guide": guide,
+            "lora_target_modules": None, "max_steps": 2}
+    done = train(ONE, world(tmp_path), **keys)
+    assert done.returncode == 0, done.stderr[-2000:]
+    manifest = json.loads((tmp_path / "adapter" / "manifest.json").read_text())
+    before = manifest["training"]["goes_on_from"]
+    assert before["steps"] == 11 and before["rows"]["questions"] == len(triplet_rows()["questions"])
+    assert manifest["training"]["guide"] and {"adapter", "guide"} <= set(manifest["parents"])
+    old, new = (load_file(f / "adapter" / "adapter_model.safetensors") for f in (first, tmp_path))
+    change = max((new[name] - old[name]).abs().max().item() for name in old)
+    assert 0 < change < 0.05  # two steps of warm-up at 1e-2 at most, from where the first ended
+    again = train(ONE, tmp_path, **keys)
+    assert "is up to date" in again.stdout
+    over = train(ONE, first, adapter=str(first / "adapter"), lora_target_modules=None)
+    assert over.returncode == 2 and "is what this stage makes" in over.stderr

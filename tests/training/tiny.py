@@ -9,6 +9,8 @@ from pathlib import Path
 import torch
 from datasets import Dataset
 from peft import LoraConfig, get_peft_model
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 from small import TASKS, triplet_rows
 from transformers import AutoModel, TrainingArguments
 
@@ -43,8 +45,17 @@ class Recorder(EmbeddingTrainer):
         return loss
 
 
+def save_guide(model, folder) -> str:
+    """A SentenceTransformer of another pooling than ours: whatever people have."""
+    encoder = Transformer(str(model))
+    encoder.tokenizer.pad_token = "."
+    SentenceTransformer(modules=[encoder, Pooling(encoder.get_embedding_dimension(), "mean"), Normalize()],
+                        device="cpu").save_pretrained(str(folder))
+    return str(folder)
+
+
 def trainer(folder, output, *, keys=None, arguments=None, rows=None, dropout=0.0, dtype="float32", held_out=None,
-            score=None) -> Recorder:
+            score=None, guide=None) -> Recorder:
     """A fresh trainer whose adapter starts from random numbers on both sides, so that every weight has a gradient."""
     if held_out and score is None:
         score = HeldOutScores({sample.name: sample.kind for sample in held_out})
@@ -57,7 +68,7 @@ def trainer(folder, output, *, keys=None, arguments=None, rows=None, dropout=0.0
                       task_type="FEATURE_EXTRACTION", init_lora_weights=False)
     model = get_peft_model(model, shortened(lora))
     config = TrainConfig(**KEYS | (keys or {}))
-    made = Recorder(config, {task: TASKS[task] for task in tables}, tables, model=model,
+    made = Recorder(config, {task: TASKS[task] for task in tables}, tables, guide, model=model,
                     args=TrainingArguments(str(output), **ARGUMENTS | (arguments or {})),
                     processing_class=load_tokenizer(str(folder), config.prompt_max_length),
                     eval_dataset=held_out, compute_metrics=score)

@@ -1,0 +1,79 @@
+"""A second step of training: it goes on from the adapter of a first."""
+
+from typing import Any
+
+import torch
+from peft import PeftConfig, PeftModel, get_peft_model_state_dict, load_peft_weights
+
+from anna_embed.artifacts import read_manifest
+from anna_embed.parsing import RecipeError
+from anna_embed.training.lora import shortened
+
+# Keys of `trl.ModelConfig` that may be said again, if they say what the adapter has; all others it brings along.
+HAS = {"lora_r": "r", "lora_alpha": "lora_alpha", "lora_dropout": "lora_dropout"}
+BRINGS = ("lora_target_modules", "lora_target_parameters", "lora_modules_to_save", "use_dora", "use_rslora")
+
+
+def check_adapter(folder: str, given: dict[str, Any], digest: str) -> dict[str, Any]:
+    """
+    What there is to know of an adapter before training goes on from it.
+
+    Args:
+        folder (`str`): of the adapter.
+        given (`dict`): the keys that the recipe states.
+        digest (`str`): of the base model's content.
+
+    Returns:
+        `dict`: for the manifest: `steps` and `rows` of the first step, as far as its own manifest says them, and what
+        it went on from.
+
+    Raises:
+        [`RecipeError`]: there is no LoRA adapter, a key says something else than it, or it has another base model.
+    """
+    try:
+        config = PeftConfig.from_pretrained(folder)
+    except ValueError:
+        raise RecipeError(f"adapter: '{folder}' holds no adapter_config.json; name an adapter's folder.") from None
+    if config.peft_type != "LORA":
+        raise RecipeError(f"adapter: '{folder}' is of the kind {config.peft_type}; name a LoRA adapter.")
+    for key, name in HAS.items():
+        if given.get(key, getattr(config, name)) != getattr(config, name):
+            raise RecipeError(f"{key}: {given[key]} is not possible with the adapter of '{folder}', which has "
+                              f"{getattr(config, name)}; write that, or leave {key} out.")
+    for key in BRINGS:
+        if key in given:
+            raise RecipeError(f"{key}: {given[key]} is not possible beside adapter, which has its own; leave it out.")
+    manifest = read_manifest(folder)
+    base, training = manifest.get("base_model", {}), manifest.get("training", {})
+    if base.get("digest", digest) != digest and _sort(base["digest"]) == _sort(digest):
+        raise RecipeError(f"adapter: '{folder}' was trained on another base model ({base['name']}, or another "
+                          "version of it) than model_name_or_path; give that one.")
+    rows = {task: splits.get("train") for task, splits in manifest.get("rows", {}).items()}
+    earlier = {key: training[key] for key in ("goes_on_from",) if key in training}
+    return {"steps": training.get("steps"), "rows": rows, **earlier}
+
+
+def continued(model: torch.nn.Module, folder: str) -> PeftModel:
+    """
+    The base model with an adapter that was trained before and is trained on.
+
+    Raises:
+        [`RecipeError`]: they do not fit together.
+    """
+    config = PeftConfig.from_pretrained(folder)
+    try:
+        model = PeftModel.from_pretrained(model, folder, is_trainable=True, config=shortened(config),
+                                          torch_device="cpu")
+    except (RuntimeError, ValueError) as error:
+        raise RecipeError(f"adapter: '{folder}' does not fit the base model ({str(error).splitlines()[0]}); name the "
+                          "base that it was trained on.") from None
+    here, there = set(get_peft_model_state_dict(model)), set(load_peft_weights(folder, device="cpu"))
+    if here != there:
+        raise RecipeError(f"adapter: '{folder}' has weights of other names than an adapter of this base model (for "
+                          f"example {min(here ^ there)}); name one that was trained here, or by peft on AutoModel.")
+    return model
+
+
+def _sort(digest: str) -> bool:
+    """Whether a digest is a commit of the Hub, which says nothing about that of a folder."""
+    return digest.startswith("hub:")

@@ -1,0 +1,153 @@
+"""The guide: a frozen embedder's similarities over the whole batch as soft labels; and a second step of training."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
+from sentence_transformers import SentenceTransformer
+from small import TASKS, triplet_rows
+from tiny import KEYS, in_processes, save_guide, train_one, trainer
+from torch.nn import functional as F
+from transformers import AutoModel
+
+from anna_embed.config import TrainConfig
+from anna_embed.parsing import RecipeError
+from anna_embed.training.batch import build
+from anna_embed.training.guide import Guide
+from anna_embed.training.lora import LoraLinear, shortened
+from anna_embed.training.second_step import check_adapter, continued
+
+STILL = {"arguments": {"learning_rate": 0.0, "max_grad_norm": 0.0}}
+
+
+@pytest.fixture(scope="module")
+def guide(tiny_model, tmp_path_factory):
+    """What training is guided by."""
+    return save_guide(tiny_model, tmp_path_factory.mktemp("guide"))
+
+
+@pytest.mark.parametrize("task", ["questions", "inference", "intents", "topics"])
+def test_cosines_are_those_of_the_bare_texts(guide, tokenizer, task):
+    """The guide never learnt our prompts: under them it would teach similarities of instructions."""
+    rows = triplet_rows()[task]
+    batch = build(rows, TASKS[task], tokenizer, TrainConfig(**KEYS), "0")
+    Guide(guide, torch.device("cpu"), 128).add_to(batch)
+    model = SentenceTransformer(guide, device="cpu")
+    for n, row in enumerate(rows):
+        assert batch.texts[batch.query[n]] == row["query"]
+        assert batch.texts[batch.positive[n]] == row["positive"]
+        expected = model.similarity(model.encode([row["query"]]), model.encode(batch.texts))[0]
+        torch.testing.assert_close(batch.guide[n], expected, rtol=1e-5, atol=1e-5)
+        assert batch.compared[n].tolist() == [text != row["query"] for text in batch.texts]
+    assert len(batch.texts) == len(batch.tokens)
+
+
+def test_loss_is_the_divergence_of_both_similarities(guide, tiny_model, tmp_path):
+    """The formula as one writes it down, row by row; graded pairs have people's judgements and no guide."""
+    keys = {"guide_weight": 0.5, "guide_temperature": 0.2, "max_examples": 0}
+    made = trainer(tiny_model, tmp_path, keys=keys, guide=guide, **STILL)
+    made.train()
+    lines = [line for line in made.state.log_history if "loss" in line]
+    seen = set()
+    for step, line in enumerate(lines):
+        task, batch = made.steps.batch(step)
+        if task == "graded":
+            assert "loss_guide" not in line
+            continue
+        states = [made.model(input_ids=torch.tensor([t])).last_hidden_state[0, -1] for t in batch.tokens]
+        vectors = F.normalize(torch.stack(states), dim=-1).detach()
+        total = 0.0
+        for n, query in enumerate(batch.query):
+            others = [m for m, text in enumerate(batch.texts) if text != batch.texts[query]]
+            teacher = (batch.guide[n][others] / 0.2).softmax(0)
+            student = ((vectors @ vectors[query])[others] / made.config.temperature).softmax(0)
+            total += (teacher * (teacher / student).log()).sum().item()
+        assert line["loss_guide"] == pytest.approx(total / len(batch.query), rel=1e-3, abs=1e-4)
+        whole = line["loss_hard"] + line.get("loss_soft", 0) + 0.5 * line["loss_guide"]
+        assert line["loss"] == pytest.approx(whole, rel=1e-3, abs=1e-3)
+        seen.add(task)
+    assert seen == set(TASKS) - {"graded"}
+
+
+def test_processes_and_budget_change_nothing(guide, tiny_model, tmp_path):
+    """With the guide, too, what one GPU learns is what two learn, in rows of any length."""
+    options = STILL | {"guide": guide}
+    runs = [train_one(tiny_model, tmp_path, options | {"keys": {"token_budget": 10**9}}),
+            in_processes(train_one, 2, tmp_path, tiny_model, tmp_path, options)]
+    for (one, gradients), (other, others) in zip(runs[0]["seen"], runs[1]["seen"], strict=True):
+        assert one == pytest.approx(other, rel=1e-5)
+        for name, gradient in gradients.items():
+            assert (gradient - others[name]).norm() < 1e-5 * gradient.norm().clamp_min(1e-6)
+
+
+@pytest.mark.parametrize("key", ["guide_weight", "guide_temperature"])
+def test_numbers_that_cannot_be(key):
+    """Zero would divide by it, or train without what was asked for."""
+    with pytest.raises(RecipeError, match=f"{key}: 0.0 .*positive number"):
+        TrainConfig(**KEYS | {key: 0.0})
+
+
+@pytest.fixture(scope="module")
+def first_step(tiny_model, tmp_path_factory):
+    """An adapter as the train stage leaves it."""
+    folder = tmp_path_factory.mktemp("first")
+    lora = LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="FEATURE_EXTRACTION",
+                      init_lora_weights=False)
+    model = get_peft_model(AutoModel.from_pretrained(tiny_model, dtype="float32"), shortened(lora))
+    model.save_pretrained(str(folder), save_embedding_layers=False)
+    manifest = {"base_model": {"name": "org/tiny", "digest": "one"}, "training": {"steps": 9},
+                "rows": {"a": {"train": 5}}}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder, model
+
+
+def base(folder):
+    return AutoModel.from_pretrained(folder, dtype="float32")
+
+
+def test_second_step_begins_where_the_first_ended(first_step, tiny_model):
+    """Fresh weights, or frozen ones, would throw the first step away without a word."""
+    folder, first = first_step
+    assert check_adapter(str(folder), {"lora_r": 4}, "one") == {"steps": 9, "rows": {"a": 5}}
+    second, ids = continued(base(tiny_model), str(folder)), torch.tensor([[5, 6, 7, 8]])
+    torch.testing.assert_close(second(input_ids=ids).last_hidden_state, first(input_ids=ids).last_hidden_state)
+    trained = {name for name, p in second.named_parameters() if p.requires_grad}
+    assert trained == {name for name, p in first.named_parameters() if p.requires_grad} and trained
+    assert any(isinstance(module, LoraLinear) for module in second.modules())
+    assert not second.peft_config["default"].inference_mode
+
+
+@pytest.mark.parametrize("given, digest, sentence", [
+    ({"lora_r": 16}, "one", "lora_r: 16 is not possible with the adapter of .*, which has 4"),
+    ({"lora_target_modules": ["q_proj"]}, "one", "lora_target_modules: .* is not possible beside adapter"),
+    ({}, "two", r"adapter: .* was trained on another base model \(org/tiny"),
+])
+def test_adapters_that_do_not_fit(first_step, given, digest, sentence):
+    """A rank that is quietly another, or an adapter on the wrong base, costs a night of training."""
+    with pytest.raises(RecipeError, match=sentence):
+        check_adapter(str(first_step[0]), given, digest)
+
+
+def test_a_base_from_the_hub_cannot_be_compared(first_step):
+    """The commit of the Hub's copy and the content of a mirror's are two names of one thing: no reason to refuse."""
+    assert check_adapter(str(first_step[0]), {}, "hub:0123")["steps"] == 9
+
+
+def test_no_adapter_at_all(tiny_model):
+    """The folder of a model instead of its adapter."""
+    with pytest.raises(RecipeError, match="adapter: .* holds no adapter_config.json"):
+        check_adapter(str(tiny_model), {}, "one")
+
+
+def test_weights_of_other_names(first_step, tiny_model, tmp_path):
+    """peft only warns, and training would begin anew."""
+    folder = tmp_path / "renamed"
+    shutil.copytree(first_step[0], folder)
+    weights = load_file(folder / "adapter_model.safetensors")
+    renamed = {name.replace("base_model.model.", "base_model.model.model."): w for name, w in weights.items()}
+    save_file(renamed, folder / "adapter_model.safetensors")
+    with pytest.raises(RecipeError, match="adapter: .* has weights of other names"):
+        continued(base(tiny_model), str(folder))
