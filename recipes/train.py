@@ -54,6 +54,7 @@ def main(config: TrainConfig, training_args, model_args, given: dict) -> None:
     from anna_embed.origin import licence_of
     from anna_embed.schema import TRIPLETS
     from anna_embed.tables import read_split, tasks_of
+    from anna_embed.teacher.dense import frozen
     from anna_embed.tokens import load_tokenizer
     from anna_embed.training.checkpoints import last_complete
     from anna_embed.training.forecast import as_text, forecast
@@ -89,8 +90,10 @@ def main(config: TrainConfig, training_args, model_args, given: dict) -> None:
 
     # ---- train ------------------------------------------------------------------------------------------------------
     training_args.output_dir = str(work / ".checkpoints")
-    guide = stage.parents["guide"].path if "guide" in stage.parents else None
-    guided = {"guide": hub_id(config.guide) or "a folder of this machine"} if guide else {}
+    guide, guided = None, {}
+    if "guide" in stage.parents:
+        guide = frozen(stage.parents["guide"].path, config.max_length, training_args.device)
+        guided = {"guide": hub_id(config.guide) or "a folder of this machine"}
     trainer = EmbeddingTrainer(config, tasks, rows, guide, model=model, args=training_args, processing_class=tokenizer,
                                eval_dataset=held_out, compute_metrics=score)
     facts = forecast(trainer)

@@ -1,6 +1,7 @@
 """Dense vectors by any SentenceTransformer, each text embedded once."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,13 @@ def encode(model, texts: list[str], prompt: str = "", batch_size: int = 64, prog
         raise RecipeError(f"{key}: the vector of the text {texts[bad[0]][:80]!r} is not finite; check that model's "
                           f"weights{', or use dtype: float32' if key == 'dense_model' else ''}.")
     return vectors
+
+
+def frozen(path: str, max_length: int, device) -> Callable[[list[str]], np.ndarray]:
+    """What guides training: from bare texts, of which `max_length` tokens are read, to vectors."""
+    model = load(path, device=str(device))
+    model.max_seq_length = min(model.max_seq_length or max_length, max_length)
+    return partial(encode, model, progress=False, key="guide")
 
 
 def embed(store: VectorStore, keys: np.ndarray, read: Callable[[np.ndarray], list[str]], model, batch_size: int,

@@ -5,6 +5,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from anna_embed.kinds import KINDS
 from anna_embed.parsing import RecipeError
 from anna_embed.training.batch import Batch, build
+from anna_embed.training.guide import compare
 from anna_embed.training.plan import batches_of
 
 
@@ -18,7 +19,8 @@ class Steps:
         rows (`dict[str, Dataset]`): Triplets of each task.
         tokenizer: With EOS in its post-processor (`tokens.load_tokenizer`).
         seed (`int`): Order of the rows, and the draws of examples.
-        guide ([`Guide`], *optional*): Compares the texts of every batch but those of graded pairs.
+        guide (`Callable`, *optional*): From texts to vectors of a frozen model, which compares the texts of every batch
+            but those of graded pairs.
 
     Raises:
         [`RecipeError`]: the mixture names a task without rows.
@@ -58,5 +60,5 @@ class Steps:
         rows = self.rows[task].select(numbers).to_list()
         batch = build(rows, self.tasks[task], self.tokenizer, self.config, f"{self.seed}:{step}")
         if self.guide and not KINDS[self.tasks[task]["kind"]].graded:  # people's judgements are better than its own
-            self.guide.add_to(batch)
+            compare(batch, self.guide)
         return task, batch

@@ -15,7 +15,6 @@ from anna_embed.parsing import RecipeError
 from anna_embed.training.check import check_arguments, check_tasks
 from anna_embed.training.checkpoints import KeepBest, MarkComplete, SaveOnTerm
 from anna_embed.training.gather import sum_across
-from anna_embed.training.guide import Guide
 from anna_embed.training.held_out import check_best, tokens_of
 from anna_embed.training.losses import cosent, distillation, info_nce, target_entropy
 from anna_embed.training.steps import Steps
@@ -36,7 +35,7 @@ class EmbeddingTrainer(Trainer):
         config ([`TrainConfig`]): Batch sizes, losses, prompts.
         tasks (`dict[str, dict]`): Kind and instruction of each task.
         rows (`dict[str, Dataset]`): Triplets of each task.
-        guide (`str`, *optional*): Folder of a SentenceTransformer, see [`~anna_embed.training.guide.Guide`].
+        guide (`Callable`, *optional*): From a list of texts to unit vectors of a frozen model (`guide.py`).
         **kwargs: As for [`~transformers.Trainer`]; `processing_class` from `tokens.load_tokenizer`. `eval_dataset` is
             a list of [`~held_out.Sample`], and `compute_metrics`, which says the `names` of its scores, is given the
             vectors of each side of each of them, and what is right.
@@ -60,7 +59,6 @@ class EmbeddingTrainer(Trainer):
         self.add_callback(MarkComplete())
         self.add_callback(self.save_on_term)
         self.config, self.tasks = config, tasks
-        guide = Guide(guide, self.args.device, config.max_length) if guide else None
         self.steps = Steps(config, tasks, rows, self.processing_class, self.args.seed, guide)
         self.parts: list[dict[str, float]] = []
         if self.eval_dataset:

@@ -15,8 +15,9 @@ from transformers import AutoModel
 
 from anna_embed.config import TrainConfig
 from anna_embed.parsing import RecipeError
+from anna_embed.teacher.dense import frozen
 from anna_embed.training.batch import build
-from anna_embed.training.guide import Guide
+from anna_embed.training.guide import compare
 from anna_embed.training.lora import LoraLinear, shortened
 from anna_embed.training.second_step import check_adapter, continued
 
@@ -34,7 +35,7 @@ def test_cosines_are_those_of_the_bare_texts(guide, tokenizer, task):
     """The guide never learnt our prompts: under them it would teach similarities of instructions."""
     rows = triplet_rows()[task]
     batch = build(rows, TASKS[task], tokenizer, TrainConfig(**KEYS), "0")
-    Guide(guide, torch.device("cpu"), 128).add_to(batch)
+    compare(batch, frozen(guide, 128, "cpu"))
     model = SentenceTransformer(guide, device="cpu")
     for n, row in enumerate(rows):
         assert batch.texts[batch.query[n]] == row["query"]

@@ -17,6 +17,7 @@ from transformers import AutoModel, TrainingArguments
 from anna_embed.config import TrainConfig
 from anna_embed.evaluation.in_training import HeldOutScores
 from anna_embed.schema import TRIPLETS
+from anna_embed.teacher.dense import frozen
 from anna_embed.tokens import load_tokenizer
 from anna_embed.training.lora import shortened
 from anna_embed.training.trainer import EmbeddingTrainer
@@ -68,8 +69,8 @@ def trainer(folder, output, *, keys=None, arguments=None, rows=None, dropout=0.0
                       task_type="FEATURE_EXTRACTION", init_lora_weights=False)
     model = get_peft_model(model, shortened(lora))
     config = TrainConfig(**KEYS | (keys or {}))
-    made = Recorder(config, {task: TASKS[task] for task in tables}, tables, guide, model=model,
-                    args=TrainingArguments(str(output), **ARGUMENTS | (arguments or {})),
+    made = Recorder(config, {task: TASKS[task] for task in tables}, tables, guide and frozen(guide, 128, "cpu"),
+                    model=model, args=TrainingArguments(str(output), **ARGUMENTS | (arguments or {})),
                     processing_class=load_tokenizer(str(folder), config.prompt_max_length),
                     eval_dataset=held_out, compute_metrics=score)
     made.seen = []
