@@ -19,8 +19,8 @@ class Steps:
         rows (`dict[str, Dataset]`): Triplets of each task.
         tokenizer: With EOS in its post-processor (`tokens.load_tokenizer`).
         seed (`int`): Order of the rows, and the draws of examples.
-        guide (`Callable`, *optional*): From texts to vectors of a frozen model, which compares the texts of every batch
-            but those of graded pairs.
+        guide (`Callable`, *optional*): From texts to vectors of a frozen model, which compares those of every batch
+            but graded pairs.
 
     Raises:
         [`RecipeError`]: the mixture names a task without rows.
