@@ -20,6 +20,8 @@ from anna_embed.artifacts import Stage, go_offline, locate
 from anna_embed.config import TrainConfig
 from anna_embed.parsing import RecipeError, one_sentence, parse
 
+EVAL_SEED = 42  # whatever the seed of training: or seeds could not be compared
+
 
 def plan(config: TrainConfig, given: dict) -> Stage:
     if not given.get("model_name_or_path"):
@@ -73,7 +75,7 @@ def main(config: TrainConfig, training_args, model_args, given: dict) -> None:
         if "pairs" in stage.parents:
             from anna_embed.evaluation.in_training import HeldOutScores
 
-            held_out = read_samples(stage.parents["pairs"].path, config.eval_rows, training_args.seed)
+            held_out = read_samples(stage.parents["pairs"].path, config.eval_rows, EVAL_SEED)
             score = HeldOutScores({sample.name: sample.kind for sample in held_out})
 
     # ---- model ------------------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ class TrainConfig(StageConfig):
         token_budget (`int`): Tokens per forward pass; decides memory, never the result.
         task_weights (`dict[str, float]`): The mixture: how often an epoch passes over a task's rows, 1 if not named.
         eval_rows (`int`): With transformers' `eval_strategy`, `eval_steps` and `load_best_model_at_end`, so many
-            held-out rows of each task of the pairs are scored during training; drawn by the seed.
+            held-out rows of each task of the pairs are scored during training; the same for every seed.
         dry_run (`bool`): Print what training will do, with the memory and time that one real row takes, and stop.
     """
 
