@@ -50,15 +50,19 @@ class Steps:
 
     def batch(self, step: int) -> tuple[str, Batch]:
         """Task and global batch of a step, counted from the start of training; begins to build the one after it."""
-        batch = self._ahead.pop(step, None) or self._builder.submit(self._build, step)
-        self._ahead = {step + 1: self._builder.submit(self._build, step + 1)}
+        batch = self._ahead.pop(step, None) or self._builder.submit(self._guided, step)
+        self._ahead = {step + 1: self._builder.submit(self._guided, step + 1)}
         return batch.result()
 
-    def _build(self, step: int) -> tuple[str, Batch]:
+    def build(self, step: int) -> tuple[str, Batch]:
+        """Task and global batch of a step, before the guide has seen it; not while another thread builds one."""
         epoch, here = divmod(step, self.per_epoch)
         task, numbers = self.of_epoch(epoch)[here]
         rows = self.rows[task].select(numbers).to_list()
-        batch = build(rows, self.tasks[task], self.tokenizer, self.config, f"{self.seed}:{step}")
+        return task, build(rows, self.tasks[task], self.tokenizer, self.config, f"{self.seed}:{step}")
+
+    def _guided(self, step: int) -> tuple[str, Batch]:
+        task, batch = self.build(step)
         if self.guide and not KINDS[self.tasks[task]["kind"]].graded:  # people's judgements are better than its own
             compare(batch, self.guide)
         return task, batch
