@@ -104,9 +104,9 @@ def _triplet(pair, negatives, positives):
 class FullSteps(Steps):
     """The steps of training, with as many examples as there may be, where training draws from none to that many."""
 
-    def _build(self, step):
+    def build(self, step):
         with patch.object(examples, "draw", _draw_most):
-            return super()._build(step)
+            return super().build(step)
 
 
 def _draw_most(rows, group, most, rng, draw=examples.draw):
