@@ -36,12 +36,14 @@ def main(config: ExportConfig, given: dict) -> None:
     from anna_embed.model.export import check, load_adapted, vectors_of, write_model
     from anna_embed.model.samples import sample_texts
     from anna_embed.model.stored_prompts import few_shot_prompts, prompts_of
+    from anna_embed.tables import tasks_of
     from anna_embed.tokens import load_tokenizer
 
     # ---- read -------------------------------------------------------------------------------------------------------
     work, adapter = stage.begin(), read_manifest(stage.parents["adapter"].path)
     base, triplets = stage.parents["base_model"].path, stage.parents["triplets"].path
     limit, tasks = config.max_seq_length, adapter["tasks"]
+    with_rows = tasks_of("triplets", triplets)  # a second step may not have those of the first one's tasks
     if adapter["base_model"]["digest"] != stage.parents["base_model"].digest:
         print("export: note: the base model here is not the one the adapter was trained on (its content differs)")
     model, tokenizer = load_adapted(base, stage.parents["adapter"].path), load_tokenizer(base, limit)
@@ -52,11 +54,11 @@ def main(config: ExportConfig, given: dict) -> None:
         config.require("max_seq_length", room > 0,
                        f"write more than the {limit - room} tokens of a text in training, or num_examples: 0")
         each = adapter["config"].get("example_max_length", TrainConfig.example_max_length)
-        shots = few_shot_prompts(triplets, tasks, tokenizer, config.num_examples, each, room, config.seed)
+        shots = few_shot_prompts(triplets, with_rows, tokenizer, config.num_examples, each, room, config.seed)
     prompts = prompts_of(tasks, shots)
 
     # ---- write, then prove it ---------------------------------------------------------------------------------------
-    texts = sample_texts(triplets, tasks, prompts, limit, config.seed)
+    texts = sample_texts(triplets, with_rows, prompts, limit, config.seed)
     vectors = vectors_of(model, tokenizer, texts, limit)
     merged = write_model(model, tokenizer, work, config.dtype, limit, prompts)
     try:

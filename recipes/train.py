@@ -82,10 +82,11 @@ def main(config: TrainConfig, training_args, model_args, given: dict) -> None:
     set_seed(training_args.seed)  # the adapter's initial weights
     tokenizer = load_tokenizer(base, config.prompt_max_length)
     model = AutoModel.from_pretrained(base, dtype=model_args.dtype, attn_implementation=model_args.attn_implementation)
-    before = {}
+    before, learnt = {}, {}  # what is said of earlier steps, and their tasks
     if "adapter" in stage.parents:
         adapter = stage.parents["adapter"].path
-        before = {"goes_on_from": check_adapter(adapter, given, stage.parents["model_name_or_path"].digest)}
+        earlier, learnt = check_adapter(adapter, given, stage.parents["model_name_or_path"].digest)
+        before = {"goes_on_from": earlier}
         model = continued(model, adapter)
     else:
         model = get_peft_model(model, shortened(get_peft_config(model_args)))
@@ -123,7 +124,7 @@ def main(config: TrainConfig, training_args, model_args, given: dict) -> None:
         (work / "training_log.json").write_text(json.dumps(history, indent=1) + "\n", encoding="utf-8")
         measured = {"held_out": scores_of(trainer.state, training_args.load_best_model_at_end)} if held_out else {}
         manifest = stage.manifest(
-            {task: {"train": len(table)} for task, table in rows.items()}, tasks=tasks,
+            {task: {"train": len(table)} for task, table in rows.items()}, tasks=learnt | tasks,
             base_model={"name": base_name, "digest": stage.parents["model_name_or_path"].digest,
                         "commit": stage.parents["model_name_or_path"].commit, "licence": licence_of(base)},
             training={"steps": trainer.state.global_step, "processes": trainer.accelerator.num_processes,

@@ -65,6 +65,9 @@ class TrainConfig(StageConfig):
         self.require("soft_label_weight", self.soft_label_weight >= 0, "write 0 or more")
         self.require("guide_weight", self.guide_weight > 0, "write a positive number, or leave guide out")
         self.require("guide_temperature", self.guide_temperature > 0, "write a positive number, for example 0.05")
+        for key in ("guide_weight", "guide_temperature"):
+            self.require(key, self.guide or getattr(self, key) == getattr(type(self), key),
+                         "name a guide beside it, or leave it out")
         self.require("max_length", self.max_length >= 8, "write 8 or more tokens")
         self.require("prompt_max_length", self.prompt_max_length >= self.max_length, "it may not be below max_length")
         self.require("max_examples", 0 <= self.max_examples <= 16, "write 0 to 16; the report's recipe uses 5")

@@ -48,6 +48,8 @@ def model_data(manifest: dict[str, Any], results: dict[str, Any]) -> CardData:
     name = manifest.get("published_as", manifest["artifact"]).partition("@")[0].rpartition("/")[2]
     licences = [base.get("licence") or f"that of {base.get('name', 'the base model')}"]
     licences += [t.get("licence", "unknown") for t in manifest.get("tasks", {}).values()]
+    first = manifest.get("training", {}).get("goes_on_from", {})
+    licences += [first["licence"] or "unknown"] if "licence" in first else []
     return ModelCardData(
         language="en", **_licence(licences), library_name=library, pipeline_tag=pipeline,
         base_model=hub_id(base.get("name")), base_model_relation=relation if hub_id(base.get("name")) else None,

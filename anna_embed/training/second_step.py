@@ -6,6 +6,7 @@ import torch
 from peft import PeftConfig, PeftModel, get_peft_model_state_dict, load_peft_weights
 
 from anna_embed.artifacts import read_manifest
+from anna_embed.origin import licence_of
 from anna_embed.parsing import RecipeError
 from anna_embed.training.lora import shortened
 
@@ -14,7 +15,7 @@ HAS = {"lora_r": "r", "lora_alpha": "lora_alpha", "lora_dropout": "lora_dropout"
 BRINGS = ("lora_target_modules", "lora_target_parameters", "lora_modules_to_save", "use_dora", "use_rslora")
 
 
-def check_adapter(folder: str, given: dict[str, Any], digest: str) -> dict[str, Any]:
+def check_adapter(folder: str, given: dict[str, Any], digest: str) -> tuple[dict[str, Any], dict[str, dict]]:
     """
     What there is to know of an adapter before training goes on from it.
 
@@ -24,8 +25,8 @@ def check_adapter(folder: str, given: dict[str, Any], digest: str) -> dict[str, 
         digest (`str`): of the base model's content.
 
     Returns:
-        `dict`: for the manifest: `steps` and `rows` of the first step, as far as its own manifest says them, and what
-        it went on from.
+        `tuple`: for the manifest `steps` and `rows` of the first step, as far as its own manifest says them, and what
+        it went on from, or of an adapter from elsewhere the licence; and the tasks of all steps before.
 
     Raises:
         [`RecipeError`]: there is no LoRA adapter, a key says something else than it, or it has another base model.
@@ -50,7 +51,8 @@ def check_adapter(folder: str, given: dict[str, Any], digest: str) -> dict[str, 
                           "version of it) than model_name_or_path; give that one.")
     rows = {task: splits.get("train") for task, splits in manifest.get("rows", {}).items()}
     earlier = {key: training[key] for key in ("goes_on_from",) if key in training}
-    return {"steps": training.get("steps"), "rows": rows, **earlier}
+    licence = {} if "tasks" in manifest else {"licence": licence_of(folder)}
+    return {"steps": training.get("steps"), "rows": rows, **earlier, **licence}, manifest.get("tasks", {})
 
 
 def continued(model: torch.nn.Module, folder: str) -> PeftModel:

@@ -90,6 +90,15 @@ def test_licences(licences, licence):
     assert front(text)["license"] == licence and all(named in text for named in licences)
 
 
+def test_the_licence_of_the_adapter_that_training_went_on_from_counts():
+    """If this fails, other people's adapter is offered anew under friendlier terms than theirs."""
+    data = {**FULL, "artifact": "adapter", "tasks": {"NQ": {**TASK, "licence": "apache-2.0"}}}
+    assert front(card(data))["license"] == "apache-2.0"
+    text = card({**data, "training": {"goes_on_from": {"steps": None, "rows": {}, "licence": "cc-by-nc-4.0"}}})
+    assert front(text)["license"] == "other"
+    assert "| the adapter that training went on from | cc-by-nc-4.0 |" in text
+
+
 def test_the_base_models_licence_counts():
     """If this fails, a fine-tuned model with restricted weights is offered under the licence of its data."""
     data = {**FULL, "artifact": "model", "tasks": {"NQ": {**TASK, "licence": "apache-2.0"}}}

@@ -48,7 +48,7 @@ def test_cosines_are_those_of_the_bare_texts(guide, tokenizer, task):
 
 def test_loss_is_the_divergence_of_both_similarities(guide, tiny_model, tmp_path):
     """The formula as one writes it down, row by row; graded pairs have people's judgements and no guide."""
-    keys = {"guide_weight": 0.5, "guide_temperature": 0.2, "max_examples": 0}
+    keys = {"guide": "given below", "guide_weight": 0.5, "guide_temperature": 0.2, "max_examples": 0}
     made = trainer(tiny_model, tmp_path, keys=keys, guide=guide, **STILL)
     made.train()
     lines = [line for line in made.state.log_history if "loss" in line]
@@ -89,6 +89,8 @@ def test_numbers_that_cannot_be(key):
     """Zero would divide by it, or train without what was asked for."""
     with pytest.raises(RecipeError, match=f"{key}: 0.0 .*positive number"):
         TrainConfig(**KEYS | {key: 0.0})
+    with pytest.raises(RecipeError, match=f"{key}: 0.3 .*name a guide beside it"):
+        TrainConfig(**KEYS | {key: 0.3})  # it would be without effect, and nobody would know
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +102,7 @@ def first_step(tiny_model, tmp_path_factory):
     model = get_peft_model(AutoModel.from_pretrained(tiny_model, dtype="float32"), shortened(lora))
     model.save_pretrained(str(folder), save_embedding_layers=False)
     manifest = {"base_model": {"name": "org/tiny", "digest": "one"}, "training": {"steps": 9},
-                "rows": {"a": {"train": 5}}}
+                "rows": {"a": {"train": 5}}, "tasks": {"a": {"kind": "sts", "licence": "CC0 1.0"}}}
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder, model
 
@@ -112,7 +114,8 @@ def base(folder):
 def test_second_step_begins_where_the_first_ended(first_step, tiny_model):
     """Fresh weights, or frozen ones, would throw the first step away without a word."""
     folder, first = first_step
-    assert check_adapter(str(folder), {"lora_r": 4}, "one") == {"steps": 9, "rows": {"a": 5}}
+    facts, tasks = check_adapter(str(folder), {"lora_r": 4}, "one")
+    assert facts == {"steps": 9, "rows": {"a": 5}} and list(tasks) == ["a"]
     second, ids = continued(base(tiny_model), str(folder)), torch.tensor([[5, 6, 7, 8]])
     torch.testing.assert_close(second(input_ids=ids).last_hidden_state, first(input_ids=ids).last_hidden_state)
     trained = {name for name, p in second.named_parameters() if p.requires_grad}
@@ -134,7 +137,16 @@ def test_adapters_that_do_not_fit(first_step, given, digest, sentence):
 
 def test_a_base_from_the_hub_cannot_be_compared(first_step):
     """The commit of the Hub's copy and the content of a mirror's are two names of one thing: no reason to refuse."""
-    assert check_adapter(str(first_step[0]), {}, "hub:0123")["steps"] == 9
+    assert check_adapter(str(first_step[0]), {}, "hub:0123")[0]["steps"] == 9
+
+
+def test_an_adapter_from_elsewhere_brings_its_licence(first_step, tmp_path):
+    """If this fails, what restricts an adapter of other people is on no card of what was trained from it."""
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        shutil.copy(first_step[0] / name, tmp_path)
+    (tmp_path / "README.md").write_text("---\nlicense: cc-by-nc-4.0\n---\n")
+    facts, tasks = check_adapter(str(tmp_path), {}, "one")
+    assert facts["licence"] == "cc-by-nc-4.0" and not tasks
 
 
 def test_no_adapter_at_all(tiny_model):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -196,8 +197,12 @@ def test_told_to_end(tmp_path, launcher):
 def test_a_second_step_with_a_guide(trained, tmp_path):
     """Whoever reads the card must see both steps and who guided; and a first step must not be trained over."""
     first, _ = trained
-    guide = save_guide(first / "base", tmp_path / "guide")
-    keys = {"model_name_or_path": str(first / "base"), "adapter": str(first / "adapter"), "guide": guide,
+    guide, adapter = save_guide(first / "base", tmp_path / "guide"), tmp_path / "first"
+    shutil.copytree(first / "adapter", adapter)
+    told = json.loads((adapter / "manifest.json").read_text())
+    told["tasks"]["of the first step alone"] = {"kind": "sts", "instruction": "Compare.", "licence": "CC0 1.0"}
+    (adapter / "manifest.json").write_text(json.dumps(told))
+    keys = {"model_name_or_path": str(first / "base"), "adapter": str(adapter), "guide": guide,
             "lora_target_modules": None, "max_steps": 2}
     done = train(ONE, world(tmp_path), **keys)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -205,6 +210,7 @@ def test_a_second_step_with_a_guide(trained, tmp_path):
     before = manifest["training"]["goes_on_from"]
     assert before["steps"] == 11 and before["rows"]["questions"] == len(triplet_rows()["questions"])
     assert manifest["training"]["guide"] and {"adapter", "guide"} <= set(manifest["parents"])
+    assert manifest["tasks"]["of the first step alone"]["licence"] == "CC0 1.0"  # texts that it was trained on, too
     old, new = (load_file(f / "adapter" / "adapter_model.safetensors") for f in (first, tmp_path))
     change = max((new[name] - old[name]).abs().max().item() for name in old)
     assert 0 < change < 0.05  # two steps of warm-up at 1e-2 at most, from where the first ended
