@@ -6,6 +6,7 @@ import time
 import torch
 
 from anna_embed.engine import Row, count, plan
+from anna_embed.training.guide import compare
 
 STEPS = 12  # that are built to count tokens: titles and passages make steps that differ by a factor of twenty
 
@@ -20,15 +21,18 @@ def forecast(trainer) -> dict:
     Returns:
         `dict`: `steps` and `steps_per_epoch`; `queries_per_step` of each task; per step `tokens`, `distinct_tokens`
         (after sharing) and `rows`; `target_entropy` of each task with soft labels; `tokens_per_second` and `hours`
-        (from the largest row of these steps) and `peak_gb` of this process. With other processes the rows are shared.
+        (from the largest row of these steps) and `peak_gb` of this process. With other processes the rows are shared;
+        a guide reads the whole batch in each.
     """
     steps, arguments = trainer.steps, trainer.args
     total = arguments.max_steps if arguments.max_steps > 0 else round(steps.per_epoch * arguments.num_train_epochs)
     sample = [total * n // min(STEPS, total) for n in range(min(STEPS, total))]
-    lists = [steps.build(step)[1].tokens for step in sample]
+    batches = [steps.build(step)[1] for step in sample]
+    lists = [batch.tokens for batch in batches]
     sizes = [count(tokens) for tokens in lists]
     rows = [plan(tokens, trainer.config.token_budget, trainer.model.config) for tokens in lists]
     seconds = _seconds(trainer, max((row for step in rows for row in step), key=_size))
+    guided = _guided_seconds(steps.guide, batches) if steps.guide else 0.0
     # Every row but the last is run forward once more, which costs a third of forward and backward.
     work = sum(sum(map(_size, step)) * 4 / 3 - _size(step[-1]) / 3 for step in rows) / len(rows)
     return {"steps": total, "steps_per_epoch": steps.per_epoch, "queries_per_step": steps.batch_sizes,
@@ -37,7 +41,7 @@ def forecast(trainer) -> dict:
             "rows_per_step": round(sum(map(len, rows)) / len(rows), 1),
             "target_entropy": {name: round(value, 3) for name, value in trainer.entropies.items()},
             "tokens_per_second": round(1 / seconds, 1),
-            "hours": round(total * work * seconds / trainer.accelerator.num_processes / 3600, 2),
+            "hours": round(total * (work * seconds / trainer.accelerator.num_processes + guided) / 3600, 2),
             "peak_gb": round(_peak(arguments.device), 1)}
 
 
@@ -56,6 +60,16 @@ def _seconds(trainer, row) -> float:
             torch.cuda.synchronize()
     model.zero_grad(set_to_none=True)
     return (time.perf_counter() - started) / _size(row)
+
+
+def _guided_seconds(guide, batches) -> float:
+    """What a guide takes for a batch: timed on the one whose size is nearest to the mean."""
+    sizes = [sum(map(len, batch.texts)) for batch in batches]
+    mean = sum(sizes) / len(sizes)
+    number = min(range(len(sizes)), key=lambda n: abs(sizes[n] - mean))
+    started = time.perf_counter()
+    compare(batches[number], guide)
+    return (time.perf_counter() - started) * mean / sizes[number]
 
 
 def _peak(device: torch.device) -> float:

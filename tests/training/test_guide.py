@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from anna_embed.config import TrainConfig
 from anna_embed.parsing import RecipeError
 from anna_embed.teacher.dense import frozen
 from anna_embed.training.batch import build
+from anna_embed.training.forecast import forecast
 from anna_embed.training.guide import compare
 from anna_embed.training.lora import LoraLinear, shortened
 from anna_embed.training.second_step import check_adapter, continued
@@ -82,6 +84,19 @@ def test_processes_and_budget_change_nothing(guide, tiny_model, tmp_path):
         assert one == pytest.approx(other, rel=1e-5)
         for name, gradient in gradients.items():
             assert (gradient - others[name]).norm() < 1e-5 * gradient.norm().clamp_min(1e-6)
+
+
+def test_hours_that_are_forecast_include_the_guides(guide, tiny_model, tmp_path):
+    """A guide as large as the model doubles a night of training: better known before."""
+    made = trainer(tiny_model, tmp_path, guide=guide, **STILL)
+    encode, asleep = made.steps.guide, 3.0
+
+    def slow(texts):
+        time.sleep(asleep)
+        return encode(texts)
+
+    made.steps.guide = slow
+    assert forecast(made)["hours"] >= made.steps.per_epoch * asleep * 0.5 / 3600
 
 
 @pytest.mark.parametrize("key", ["guide_weight", "guide_temperature"])
