@@ -1,14 +1,15 @@
-"""What training will do, before it does it: counted on steps spread over it, timed on one real row."""
+"""What training will do, before it does it: counted on some steps of each task, timed on one real row."""
 
 import resource
 import time
+from collections import Counter
 
 import torch
 
 from anna_embed.engine import Row, count, plan
 from anna_embed.training.guide import compare
 
-STEPS = 12  # that are built to count tokens: titles and passages make steps that differ by a factor of twenty
+STEPS = 2  # of each task that are built to count tokens: those of titles and of passages differ by a factor of forty
 
 
 def forecast(trainer) -> dict:
@@ -26,23 +27,46 @@ def forecast(trainer) -> dict:
     """
     steps, arguments = trainer.steps, trainer.args
     total = arguments.max_steps if arguments.max_steps > 0 else round(steps.per_epoch * arguments.num_train_epochs)
-    sample = [total * n // min(STEPS, total) for n in range(min(STEPS, total))]
-    batches = [steps.build(step)[1] for step in sample]
+    built, weights = steps_to_count([task for task, _ in steps.of_epoch(0)[:total]])
+    batches = [steps.build(step)[1] for step in built]
     lists = [batch.tokens for batch in batches]
     sizes = [count(tokens) for tokens in lists]
     rows = [plan(tokens, trainer.config.token_budget, trainer.model.config) for tokens in lists]
     seconds = _seconds(trainer, max((row for step in rows for row in step), key=_size))
-    guided = _guided_seconds(steps.guide, batches) if steps.guide else 0.0
     # Every row but the last is run forward once more, which costs a third of forward and backward.
-    work = sum(sum(map(_size, step)) * 4 / 3 - _size(step[-1]) / 3 for step in rows) / len(rows)
+    work = weighted_mean(weights, [sum(map(_size, step)) * 4 / 3 - _size(step[-1]) / 3 for step in rows])
+    guided = _guided_seconds(steps.guide, batches, weights) if steps.guide else 0.0
     return {"steps": total, "steps_per_epoch": steps.per_epoch, "queries_per_step": steps.batch_sizes,
-            "tokens_per_step": sum(s.tokens for s in sizes) // len(sizes),
-            "distinct_tokens_per_step": sum(s.distinct for s in sizes) // len(sizes),
-            "rows_per_step": round(sum(map(len, rows)) / len(rows), 1),
+            "tokens_per_step": round(weighted_mean(weights, [s.tokens for s in sizes])),
+            "distinct_tokens_per_step": round(weighted_mean(weights, [s.distinct for s in sizes])),
+            "rows_per_step": round(weighted_mean(weights, [len(step) for step in rows]), 1),
             "target_entropy": {name: round(value, 3) for name, value in trainer.entropies.items()},
             "tokens_per_second": round(1 / seconds, 1),
             "hours": round(total * (work * seconds / trainer.accelerator.num_processes + guided) / 3600, 2),
             "peak_gb": round(_peak(arguments.device), 1)}
+
+
+def steps_to_count(tasks: list[str]) -> tuple[list[int], list[float]]:
+    """Which steps of a plan are built to forecast all of them.
+
+    Args:
+        tasks (`list[str]`): The task of each step.
+
+    Returns:
+        `tuple[list[int], list[float]]`: numbers of at most `STEPS` steps of each task, spread over its own, and how
+        many steps each of them stands for.
+    """
+    chosen = {}
+    for task, steps in Counter(tasks).items():
+        numbers = [number for number, name in enumerate(tasks) if name == task]
+        few = min(STEPS, steps)
+        chosen |= {numbers[steps * n // few]: steps / few for n in range(few)}
+    return list(chosen), list(chosen.values())
+
+
+def weighted_mean(weights: list[float], values: list[float]) -> float:
+    """Mean of values that stand for so many each."""
+    return sum(weight * value for weight, value in zip(weights, values, strict=True)) / sum(weights)
 
 
 def _size(row) -> int:
@@ -62,10 +86,10 @@ def _seconds(trainer, row) -> float:
     return (time.perf_counter() - started) / _size(row)
 
 
-def _guided_seconds(guide, batches) -> float:
+def _guided_seconds(guide, batches, weights) -> float:
     """What a guide takes for a batch: timed on the one whose size is nearest to the mean."""
     sizes = [sum(map(len, batch.texts)) for batch in batches]
-    mean = sum(sizes) / len(sizes)
+    mean = weighted_mean(weights, sizes)
     number = min(range(len(sizes)), key=lambda n: abs(sizes[n] - mean))
     started = time.perf_counter()
     compare(batches[number], guide)
