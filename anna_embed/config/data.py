@@ -44,7 +44,9 @@ class RerankerConfig(StageConfig):
     Args:
         base_model (`str`): The encoder to start from.
         dense_model (`str`): Finds the hard negatives and gives the soft targets.
-        target_temperature (`float`): Targets are `softmax(cosine / target_temperature + gold_bonus * is_positive)`.
+        target_temperature (`float`): Targets are `softmax(cosine / target_temperature + lexical_weight * BM25 /
+            (the query's highest BM25) + gold_bonus * is_positive)`.
+        lexical_weight (`float`): Above 0 BM25's best are among the candidates too.
     """
 
     base_model: str | None = field(default=None, **described("Encoder to start from, a folder or Hub id."))
@@ -53,6 +55,7 @@ class RerankerConfig(StageConfig):
     list_size: int = field(default=8, **described("Candidates per query: one positive, the rest hard negatives."))
     hard_from: int = field(default=20, **described("Draw the negatives from this many of the dense retriever's best."))
     target_temperature: float = field(default=0.07, **described("Divides the dense cosine in the targets."))
+    lexical_weight: float = field(default=0.0, **described("Of BM25 in the targets; 0 leaves BM25 out."))
     gold_bonus: float = field(default=2.0, **described("Added to the positive's target logit."))
     max_length: int = field(default=128, **described("Tokens of query and passage together."))
     batch_size: int = field(default=16, **described("Queries per step."))
@@ -68,6 +71,7 @@ class RerankerConfig(StageConfig):
         self.require("dense_model", self.dense_model is not None, "name a SentenceTransformer, a folder or a Hub id")
         self.require("list_size", self.list_size >= 2, "a list needs a positive and a negative: write 2 or more")
         self.require("target_temperature", self.target_temperature > 0, "write a positive number, for example 0.07")
+        self.require("lexical_weight", self.lexical_weight >= 0, "write 0 or more, for example 3.0")
 
 
 @dataclass

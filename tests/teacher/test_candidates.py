@@ -126,7 +126,8 @@ def test_lists_for_the_reranker():
              for q in QUERIES for p in (q["positive_ids"][0], "id09")]
     queries = np.stack([vector(p["query"]) for p in pairs])
     passages = np.stack([vector(t) for t in SENTENCES])
-    config = SimpleNamespace(list_size=6, hard_from=10, target_temperature=0.5, gold_bonus=2.0, seed=1)
+    config = SimpleNamespace(list_size=6, hard_from=10, target_temperature=0.5, lexical_weight=0.0,
+                             gold_bonus=2.0, seed=1)
     lists = training_lists(pairs, IDS, SENTENCES, queries, passages, config)
     for pair, made, query in zip(pairs, lists, queries):
         assert made["query"] == pair["query"] and made["docs"][0] == SENTENCES[IDS.index(pair["positive_id"])]
@@ -137,3 +138,27 @@ def test_lists_for_the_reranker():
         assert made["labels"] == pytest.approx([cosines[0] + 2.0, *cosines[1:]], abs=1e-5)
     backwards = training_lists(pairs[::-1], IDS, SENTENCES, queries[::-1], passages, config)
     assert backwards[::-1] == lists  # the draw belongs to the row
+
+
+def test_lists_with_bm25_in_them():
+    """What BM25 alone finds reaches the reranker: left to the dense model's best, it never meets a shared name."""
+    pairs = [{"query_id": q["query_id"], "query": q["query"], "positive_id": q["positive_ids"][0]} for q in QUERIES]
+    queries = np.stack([vector(pair["query"]) for pair in pairs])
+    passages = np.stack([vector(text) for text in SENTENCES])
+    config = SimpleNamespace(list_size=4, hard_from=3, target_temperature=0.5, lexical_weight=3.0, gold_bonus=2.0,
+                             seed=1)
+    lists = training_lists(pairs, IDS, SENTENCES, queries, passages, config)
+    bm25, new = BM25(SENTENCES), 0
+    for pair, made, query in zip(pairs, lists, queries, strict=True):
+        lexical, cosines = bm25.scores(pair["query"]), passages @ query
+        proposed = sorted({*np.argsort(-cosines, kind="stable")[:4].tolist(),
+                           *[n for n in np.argsort(-lexical, kind="stable")[:4].tolist() if lexical[n] > 0]})
+        fused = rrf([lexical[proposed], cosines[proposed]], proposed)
+        order = [proposed[n] for n in np.argsort(-fused, kind="stable")]
+        right = IDS.index(pair["positive_id"])
+        docs = [SENTENCES.index(text) for text in made["docs"]]
+        assert docs[0] == right and sorted(docs[1:]) == sorted([n for n in order if n != right][:3])
+        new += len({*docs[1:]} - {*np.argsort(-cosines, kind="stable")[:4].tolist()})
+        logits = [float(cosines[n]) / 0.5 + 3.0 * float(lexical[n]) / max(float(lexical.max()), 1e-9) for n in docs]
+        assert made["labels"] == pytest.approx([logits[0] + 2.0, *logits[1:]], abs=1e-4)
+    assert new > 0
