@@ -74,7 +74,6 @@ def show_comparison(arguments: argparse.Namespace) -> None:
 
 
 def show_scores(arguments: argparse.Namespace) -> None:
-    import json
     from pathlib import Path
 
     from anna_embed.evaluation.show import as_text
@@ -83,11 +82,10 @@ def show_scores(arguments: argparse.Namespace) -> None:
     found = side_by_side(arguments.results)
     print(as_text(found["scores"]).strip())
     if arguments.output:
-        Path(arguments.output).write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        _write_json(Path(arguments.output), found)
 
 
 def show_near_duplicates(arguments: argparse.Namespace) -> None:
-    import json
     from pathlib import Path
 
     from anna_embed.artifacts import go_offline, locate
@@ -117,7 +115,14 @@ def show_near_duplicates(arguments: argparse.Namespace) -> None:
             print(f"near_duplicates: {name}: {read:,} texts read", flush=True)
     print(f"\n{show(rows)}")
     if arguments.output:
-        Path(arguments.output).write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        _write_json(Path(arguments.output), rows)
+
+
+def _write_json(file, content):
+    import json
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def make_submission(arguments: argparse.Namespace) -> None:

@@ -198,6 +198,9 @@ def one_sentence():
         yield
     except RecipeError as error:
         _stop(error)
+    except BrokenPipeError:  # the reader of our output, for example `head`, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
     except OSError as error:
         if error.errno == errno.ENOSPC:
             _stop(f"the disk is full while writing '{error.filename or 'an artifact'}'; free some space and run the "

@@ -79,7 +79,7 @@ def main(config: RerankerConfig, given: dict) -> None:
         str(checkpoints), num_train_epochs=config.epochs, per_device_train_batch_size=config.batch_size,
         learning_rate=config.reranker_learning_rate, warmup_steps=0.1, bf16=config.dtype == "bfloat16",
         use_cpu=not torch.cuda.is_available(), seed=config.seed, data_seed=config.seed, logging_steps=5, save_steps=20,
-        save_total_limit=1, report_to="none")
+        save_total_limit=2, report_to="none")
     trainer = CrossEncoderTrainer(model=model, args=arguments, train_dataset=Dataset.from_list(lists),
                                   loss=ListNetLoss(model), callbacks=[MarkComplete()])
     trainer.train(resume_from_checkpoint=last_complete(checkpoints))

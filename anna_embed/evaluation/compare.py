@@ -44,6 +44,9 @@ def read_scores(folder: str) -> pd.DataFrame:
         [`RecipeError`]: the folder holds no scores of these tasks, or those of two revisions of a model that mteb does
         not know: it would take either of them.
     """
+    if not Path(folder).is_dir():
+        raise RecipeError(f"results: there is no folder '{folder}'; give a results artifact, or a folder of mteb's "
+                          "results.")
     manifest, types = read_manifest(folder), task_types()
     if manifest.get("stage") == "benchmark":
         rows = [row for row in manifest["table"] if row["task"] in types and not row.get("note")]

@@ -17,7 +17,8 @@ def asked_prompt(model, prompt: str | None, task: str | None, instruction: str |
     Args:
         model (`SentenceTransformer`): Has the stored prompts.
         prompt (`str`, *optional*): What the stock library made of `prompt` and `prompt_name`.
-        task (`str`, *optional*): Names a stored prompt, as training named its tasks; goes before `prompt`.
+        task (`str`, *optional*): Names a stored prompt, as training named its tasks; goes before `prompt`. Where
+            nothing else is given, `query` and `document` name the prompts of those names.
         instruction (`str`, *optional*): Goes before `prompt`, too.
         examples (`Sequence[tuple[str, str]]`, *optional*): Pairs of query and response to put in front, instead of the
             stored ones. Each side is cut as in training.
@@ -25,7 +26,8 @@ def asked_prompt(model, prompt: str | None, task: str | None, instruction: str |
     Raises:
         [`RecipeError`]: there is no such task, or what is given does not go together or is no pair of strings.
     """
-    task = None if task in ROLES else task
+    if task in ROLES:
+        task, prompt = None, model.prompts.get(task) if prompt is None else prompt
     if task is not None and instruction is not None:
         raise RecipeError(f"task: '{task}' has an instruction of its own; give task= or instruction=, not both.")
     if task is not None:
@@ -35,11 +37,16 @@ def asked_prompt(model, prompt: str | None, task: str | None, instruction: str |
     if not examples:
         return prompt or ""
     for n, pair in enumerate(examples):
-        if isinstance(pair, str) or len(pair) != 2 or not all(isinstance(side, str) for side in pair):
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2 or not all(isinstance(side, str) for side in pair):
             raise RecipeError(f"examples: item {n}, {pair!r}, is no pair of a query and a passage; write examples="
                               "[(query, passage), ...].")
     return fitted_prompt(model.tokenizer, last_instruction(prompt or ""), examples, TrainConfig.example_max_length,
                          math.inf)
+
+
+def document_prompt(prompts: dict[str, str], task: str) -> str:
+    """What stands in front of a task's documents: its prompt if both sides have one, else nothing."""
+    return _stored(prompts, task) if f"{task}-query" not in prompts else ""
 
 
 def _stored(prompts, task):

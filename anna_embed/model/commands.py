@@ -24,11 +24,19 @@ def add_commands(commands) -> None:
         command.add_argument("--column", metavar="NAME", help="of the texts in a .jsonl; 'text' by default")
         command.add_argument("--dtype", default="auto", choices=("auto", "float32", "bfloat16", "float16"),
                              help="of the weights; as they are stored by default")
-        command.add_argument("--truncate_dim", type=int, metavar="N", help="numbers of a vector to keep")
-        command.add_argument("--batch_size", type=int, default=32, metavar="N", help="texts of a forward pass, about")
+        command.add_argument("--truncate_dim", type=positive, metavar="N", help="numbers of a vector to keep")
+        command.add_argument("--batch_size", type=positive, default=32, metavar="N",
+                             help="texts of a forward pass, about")
         command.add_argument("--device", help="cpu, cuda:1; the fastest there is by default")
         command.add_argument("--mirror", nargs="+", action="extend", default=[], metavar="FOLDER",
                              help="read the model from here instead of the Hub")
+
+
+def positive(text: str) -> int:
+    """A whole number from 1, for argparse."""
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text} is not possible; write 1 or more")
+    return int(text)
 
 
 def encode_file(arguments: argparse.Namespace) -> None:

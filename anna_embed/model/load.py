@@ -10,8 +10,9 @@ from torch.nn.functional import normalize
 from tqdm.auto import tqdm
 
 from anna_embed.engine.prefill import PrefixStates, pool_lists
-from anna_embed.model.asked import asked_prompt
+from anna_embed.model.asked import asked_prompt, document_prompt
 from anna_embed.model.chunks import chunks
+from anna_embed.model.text_files import is_unicode
 from anna_embed.parsing import RecipeError
 
 TOKENS_OF_A_TEXT = 32  # by which a batch size in texts becomes a budget in tokens
@@ -25,7 +26,7 @@ class Embedder(SentenceTransformer):
     All options of `encode`, `encode_query` and `encode_document` are the stock library's. `batch_size` texts of 32
     tokens make a row of the engine. These come beside them:
 
-        task (`str`): Names a task whose stored prompt is used.
+        task (`str`): Names a task whose stored prompt is used, of which documents have none unless both sides have.
         instruction (`str`): Is used instead of a stored prompt.
         examples (`list[tuple[str, str]]`): Pairs of query and passage that stand before the prompt, as in training.
 
@@ -41,6 +42,16 @@ class Embedder(SentenceTransformer):
     def get_model_kwargs(self) -> list[str]:
         """The options of `encode` that the stock library does not know; it passes them on to `_inference`."""
         return [*super().get_model_kwargs(), "instruction", "examples"]
+
+    def encode_query(self, *args, task: str | None = None, **kwargs):
+        """The stock method, or `encode` with a task's prompt."""
+        return super().encode_query(*args, **kwargs) if task is None else self.encode(*args, task=task, **kwargs)
+
+    def encode_document(self, *args, task: str | None = None, **kwargs):
+        """The stock method, or `encode` with what stands in front of a task's documents."""
+        if task is None:
+            return super().encode_document(*args, **kwargs)
+        return self.encode(*args, **{"prompt": document_prompt(self.prompts, task)} | kwargs)
 
     @torch.inference_mode()
     def _inference(self, inputs, *, prompt, batch_size, show_progress_bar, output_value, save_to_cpu,
@@ -146,3 +157,6 @@ def _check_strings(inputs):
     for n, text in enumerate(inputs):
         if not isinstance(text, str):
             raise RecipeError(f"encode: item {n} is of type {type(text).__name__}, not a string; give texts only.")
+        if not is_unicode(text):
+            raise RecipeError(f"encode: item {n}, {text[:80]!r}, holds half a character (a lone surrogate); mend it, "
+                              "or leave it out.")

@@ -50,9 +50,10 @@ def search(corpus: str, queries: list[str], vectors: str | None, column: str | N
         raise RecipeError(f"top_k: {top_k} is not possible; write 1 or more.")
     kept = vectors or f"{corpus}.npy"
     texts = open_texts("corpus", corpus, column, Path())
+    if prompt_name is not None:
+        check_prompt_name(load(), prompt_name)  # before hours of work
     write_vectors("corpus", corpus, kept, column, load, batch_size)
     model = load()
-    check_prompt_name(model, prompt_name)
     asked = model.encode_query(queries, prompt_name=prompt_name, truncate_dim=load.how.truncate_dim)
     scores, numbers = nearest(model, asked, np.load(kept, mmap_mode="r"), top_k)
     found = _read(texts, set(numbers.ravel().tolist()))

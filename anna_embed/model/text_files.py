@@ -73,10 +73,22 @@ class TextFile:
         if not isinstance(text, str):
             raise self._wrong(at, f"has a {type(text).__name__} in the column '{self.column}', not a string",
                               "mend or leave out that line")
-        return str(next((row[name] for name in ID_COLUMNS if name in row), number)), text
+        if not is_unicode(text):
+            raise self._wrong(at, f"has half a character (a lone surrogate) in the column '{self.column}'",
+                              "mend or leave out that line")
+        return str(next((row[name] for name in ID_COLUMNS if row.get(name) is not None), number)), text
 
     def _wrong(self, at, what, remedy):
         return RecipeError(f"{self.key}: line {at} of '{self.path}' {what}; {remedy}.")
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a string can be written as UTF-8; JSON lets a lone surrogate through, and tokenizers take none."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def open_texts(key: str, path: str, column: str | None, work: Path) -> TextFile:

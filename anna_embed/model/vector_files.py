@@ -22,6 +22,7 @@ from anna_embed.model.text_files import open_texts
 from anna_embed.parsing import RecipeError
 
 CHUNK_TEXTS, CHUNK_CHARACTERS = 4096, 2**17  # some 30,000 tokens: about 20 s of two cores with SmolLM2-135M
+END = 2**16  # bytes at both ends of a file
 KEY, DONE, VECTORS = ".key", "done", "vectors.npy"
 
 
@@ -86,6 +87,9 @@ def write_vectors(key: str, path: str, output: str, column: str | None, load: Lo
     """
     if Path(output).suffix not in (".npy", ".parquet"):
         raise RecipeError(f"output: '{output}' is neither .npy nor .parquet; name it as one of them.")
+    if Path(output).exists() and not _note(output).is_file():
+        raise RecipeError(f"output: '{output}' is there and was not made by this command (it has no '{_note(output)}' "
+                          "beside it); name another file, or delete it.")
     started, work = time.time(), Path(f"{output}.partial")
     work.mkdir(parents=True, exist_ok=True)
     with writer.claim("encode", work) or (work / writer.LOCK).open("a"):
@@ -117,11 +121,16 @@ def _encode_all(texts, number, load, batch_size, work, key):
     check_prompt_name(model, how.prompt_name)
     encode = model.encode_document if how.document else model.encode
     dimension = min(how.truncate_dim or model.get_embedding_dimension(), model.get_embedding_dimension())
-    if not _read(work / KEY) == key:
+    if _read(work / KEY) != key or not file.is_file():
+        (work / KEY).unlink(missing_ok=True)  # before the file that it is the key of
         np.lib.format.open_memmap(file, "w+", np.float32, (number, dimension)).flush()
         _write(work / DONE, "0")
         _write(work / KEY, key)
     vectors, done = np.lib.format.open_memmap(file, "r+"), int(_read(work / DONE))
+    needed, free = (number - done) * dimension * vectors.itemsize, shutil.disk_usage(work).free
+    if needed > free:  # a mapped file that cannot grow ends the process without a word
+        raise RecipeError(f"output: '{work}' needs {needed / 1e9:.3f} GB more and its disk has {free / 1e9:.3f} GB; "
+                          "free some space, or name a file on another disk.")
     if done:
         print(f"encode: {done:,} of {number:,} texts were encoded before; going on", flush=True)
     with tqdm(total=number, initial=done, desc="encode", unit="text", smoothing=0.1) as progress:
@@ -143,6 +152,7 @@ def _put(vectors, texts, work, output, about):
         made = work / "vectors.parquet"
         _write_parquet(vectors, texts, made)
     output.unlink(missing_ok=True)  # before its note says that it is something else
+    about = about | {"ends": _ends(made)}
     _note(output).write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     made.rename(output)
 
@@ -167,7 +177,16 @@ def _is_current(output, made_from):
         about = json.loads(_note(output).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return Path(output).is_file() and made_from.items() <= about.items()
+    return Path(output).is_file() and made_from.items() <= about.items() and about.get("ends") == _ends(Path(output))
+
+
+def _ends(file):
+    """A digest of a file's size, beginning and end, by which it is known again without reading all of it."""
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        first = stream.read(END)
+        stream.seek(max(0, size - END))
+        return hashlib.sha256(str(size).encode() + first + stream.read()).hexdigest()
 
 
 def _note(output):

@@ -68,7 +68,8 @@ def build(rows: list[dict], task: dict, tokenizer, config, seed: str) -> Batch:
     # A passage is what the model sees of it: two that are equal up to where they are cut are one.
     place = {t: i for i, t in enumerate(dict.fromkeys(shown))}
     column = {text: place[t] for text, t in zip(texts, shown)}
-    own = [_columns(row, column, config.num_negatives) for row in rows]
+    queries = [prompt + t for t in cut_to_fit(tokenizer, prompt, [row["query"] for row in rows], config.max_length)]
+    own = [_columns(row, column, place.get(query), config.num_negatives) for row, query in zip(rows, queries)]
     group = torch.zeros(len(rows), max(map(len, own)), dtype=torch.long)
     present = torch.zeros_like(group, dtype=torch.bool)
     teacher = torch.zeros(group.shape) if has_soft_labels(task, config) else None
@@ -85,7 +86,7 @@ def build(rows: list[dict], task: dict, tokenizer, config, seed: str) -> Batch:
     return Batch(
         tokens=tokenize(tokenizer, number, longest), texts=[bare[string] for string in number],
         query=torch.tensor([number[string] for string in asked]), positive=passages[group[:, 0]], passages=passages,
-        target=group[:, 0].clone(), allowed=_allowed(rows, own, column, len(place), in_batch),
+        target=group[:, 0].clone(), allowed=_allowed(rows, queries, own, column, place, in_batch),
         group=group, present=present, teacher=teacher,
         score=torch.tensor([float("nan") if r["label_score"] is None else r["label_score"] for r in rows]))
 
@@ -95,14 +96,15 @@ def _group(row, most):
     return [row["positive"], *row["negatives"][:most]]
 
 
-def _columns(row, column, most):
+def _columns(row, column, itself, most):
     """Columns of the own group, the positive first, each with its place in the row and so among the teacher's scores.
 
-    A negative that is the query itself, the positive or a repetition is left out, and its score with it.
+    A negative that is the query `itself` (its column, if it is a passage too), the positive or a repetition is left
+    out, and its score with it.
     """
     columns = {}
     for place, text in enumerate(_group(row, most)):
-        if place == 0 or column[text] != column.get(row["query"]):
+        if place == 0 or column[text] != itself:
             columns.setdefault(column[text], place)
     return columns
 
@@ -124,22 +126,22 @@ def _queries(rows, task, tokenizer, config, seed):
     return strings
 
 
-def _allowed(rows, own, column, size, in_batch):
+def _allowed(rows, queries, own, column, place, in_batch):
     """What each query is compared with: its own group, and in-batch every passage that is not known to be right.
 
     Left out in-batch: the query's own text, its sibling positives, and the positives of the same query elsewhere in
-    the batch. The own group always stays.
+    the batch; texts and queries are the same that are so up to where they are cut. The own group always stays.
     """
-    allowed = torch.full((len(rows), size), in_batch)
+    allowed = torch.full((len(rows), len(place)), in_batch)
     positives, by_id = defaultdict(set), {}
-    for row in rows:
-        positives[row["query"]].add(column[row["positive"]])
+    for row, query in zip(rows, queries):
+        positives[query].add(column[row["positive"]])
         names, texts = (row["positive_id"], *row["negative_ids"]), (row["positive"], *row["negatives"])
         by_id |= {name: column[text] for name, text in zip(names, texts) if text in column}
-    for i, row in enumerate(rows):
-        right = positives[row["query"]] | {by_id[name] for name in row["sibling_positive_ids"] if name in by_id}
-        if row["query"] in column:
-            right.add(column[row["query"]])
+    for i, (row, query) in enumerate(zip(rows, queries)):
+        right = positives[query] | {by_id[name] for name in row["sibling_positive_ids"] if name in by_id}
+        if query in place:
+            right.add(place[query])
         allowed[i, list(right)] = False
         allowed[i, list(own[i])] = True
     return allowed

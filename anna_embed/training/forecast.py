@@ -1,5 +1,6 @@
 """What training will do, before it does it: counted on some steps of each task, timed on one real row."""
 
+import math
 import resource
 import time
 from collections import Counter
@@ -26,7 +27,7 @@ def forecast(trainer) -> dict:
         a guide reads the whole batch in each.
     """
     steps, arguments = trainer.steps, trainer.args
-    total = arguments.max_steps if arguments.max_steps > 0 else round(steps.per_epoch * arguments.num_train_epochs)
+    total = arguments.max_steps if arguments.max_steps > 0 else math.ceil(steps.per_epoch * arguments.num_train_epochs)
     built, weights = steps_to_count([task for task, _ in steps.of_epoch(0)[:total]])
     batches = [steps.build(step)[1] for step in built]
     lists = [batch.tokens for batch in batches]

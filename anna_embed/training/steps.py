@@ -48,10 +48,14 @@ class Steps:
                                               self.config.task_weights)}
         return self._epochs[epoch]
 
-    def batch(self, step: int) -> tuple[str, Batch]:
-        """Task and global batch of a step, counted from the start of training; begins to build the one after it."""
+    def batch(self, step: int, last: bool = False) -> tuple[str, Batch]:
+        """Task and global batch of a step, counted from the start of training.
+
+        Begins to build the one after it, unless it is the last: the tokenizer, whose truncation is switched while a
+        batch is built, is saved after that.
+        """
         batch = self._ahead.pop(step, None) or self._builder.submit(self._guided, step)
-        self._ahead = {step + 1: self._builder.submit(self._guided, step + 1)}
+        self._ahead = {} if last else {step + 1: self._builder.submit(self._guided, step + 1)}
         return batch.result()
 
     def build(self, step: int) -> tuple[str, Batch]:

@@ -76,7 +76,7 @@ class EmbeddingTrainer(Trainer):
         started = time.time()
         model = self.accelerator.unwrap_model(model)  # DDP would average gradients; here they are summed, once, below
         model.train()
-        task, batch = self.steps.batch(self.state.global_step)
+        task, batch = self.steps.batch(self.state.global_step, self.state.global_step + 1 == self.state.max_steps)
         rows = plan(batch.tokens, self.config.token_budget, model.config)
         own = range(self.accelerator.process_index, len(rows), self.accelerator.num_processes)
         held = own[-1] if len(own) else None  # the last row's graph is kept, so that it is run once only

@@ -62,7 +62,10 @@ def test_two_revisions_of_a_local_model(run):
 
 
 def test_nothing_to_compare(tmp_path, run):
-    """An empty table would look like a model without scores."""
+    """An empty table would look like a model without scores; mteb would make the folder of a mistyped name."""
+    with pytest.raises(RecipeError, match="results: there is no folder '.*none'"):
+        read_scores(str(tmp_path / "none"))
+    assert not (tmp_path / "none").exists()
     with pytest.raises(RecipeError, match="has no score on a task of MTEB"):
         read_scores(str(tmp_path))
     change(run / "results" / MANIFEST, table=[{"model": "m", "task": "own", "metric": "accuracy", "value": 1, "n": 2}])

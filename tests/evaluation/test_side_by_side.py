@@ -27,8 +27,8 @@ def test_models_and_not_their_teachers(tmp_path, capsys):
     folders = [results(tmp_path / "1", "artifacts/x/model", [("trained model", "A", 0.5), ("BM25", "A", 0.9)],
                        mteb=[made]),
                results(tmp_path / "2", "org/other", [("org/other", "A", 0.25), ("org/other", "B", 0.75)])]
-    main(["scores", *folders, "--output", str(tmp_path / "scores.json")])
-    found = json.loads((tmp_path / "scores.json").read_text())
+    main(["scores", *folders, "--output", str(tmp_path / "new" / "scores.json")])
+    found = json.loads((tmp_path / "new" / "scores.json").read_text())
     assert [(row["model"], row["task"], row["value"]) for row in found["scores"]] == [
         ("artifacts/x/model", "A", 0.5), ("org/other", "A", 0.25), ("org/other", "B", 0.75)]
     assert found["scores"][0]["prompt"] == {"query": "q"} and "prompt" not in found["scores"][1]

@@ -87,6 +87,19 @@ def test_passages_cut_to_the_same_string_are_one(tokenizer):
     assert batch.group.tolist() == [[0, 1], [0, 1]] and batch.teacher.tolist() == [[3, 2], [3, 2]]
 
 
+@pytest.mark.parametrize("kind", ["nli", "clustering", "retrieval"])
+def test_a_passage_cut_to_the_query_is_no_negative_of_it(tokenizer, kind):
+    """Texts with a common opening that fills max_length: the query would be pushed away from itself."""
+    start = "the same words again and again " * 8
+    rows = [triplet(start + "asked", "near", [start + "found", "far"], scores=[3, 2, 1]),
+            triplet("another", start + "there", ["far"], scores=[3, 2])]
+    batch = build(rows, {"kind": kind, "instruction": "Find"}, tokenizer, config(max_length=32), "0")
+    texts = [batch.texts[n] for n in batch.passages.tolist()]
+    itself = texts.index(next(text for text in texts if text.startswith(start)))
+    assert batch.present.tolist() == [[True, True], [True, True]] and itself not in batch.group[0].tolist()
+    assert not batch.allowed[0, itself] and batch.target[1] == itself
+
+
 def test_graded_rows_without_negatives(tokenizer):
     """Graded pairs have no negatives and keep their scores; a pair of equal texts is fine."""
     rows = [triplet("a cat", "a cat", label_score=1.0), triplet("a dog", "a hat", label_score=0.25)]

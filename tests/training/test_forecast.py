@@ -3,8 +3,9 @@
 import random
 
 import pytest
+from tiny import trainer
 
-from anna_embed.training.forecast import steps_to_count, weighted_mean
+from anna_embed.training.forecast import forecast, steps_to_count, weighted_mean
 
 
 def test_a_forecast_weighs_each_task_by_its_steps():
@@ -15,3 +16,14 @@ def test_a_forecast_weighs_each_task_by_its_steps():
     assert len(set(numbers)) == len(numbers) == 5 and sum(weights) == len(tasks)
     mean = weighted_mean(weights, [size[tasks[number]] for number in numbers])
     assert mean == pytest.approx(sum(size[task] for task in tasks) / len(tasks))
+
+
+def test_parts_of_an_epoch_are_counted_as_transformers_does(tiny_model, tmp_path):
+    """If this fails, the number of steps that is promised is not that of the progress bar."""
+    made = trainer(tiny_model, tmp_path, arguments={"num_train_epochs": 0.4})
+    built, of_steps = [], made.steps.build
+    said = forecast(made)["steps"]
+    made.steps.build = lambda step: built.append(step) or of_steps(step)
+    made.train()
+    assert said == made.state.max_steps == made.state.global_step == 5  # of 11
+    assert sorted(built) == [*range(5)]  # and none is built after the last, when the tokenizer is saved

@@ -1,0 +1,55 @@
+"""Which prompt a query or a document of a task gets."""
+
+import numpy as np
+import pytest
+from families import save_family
+from small import SENTENCES
+from trained import rewrite
+
+import anna_embed
+from anna_embed.parsing import RecipeError
+
+PROMPTS = {"query": "Instruct: Find it\nQuery: ", "document": "", "riddles-query": "Instruct: Solve\nQuery: ",
+           "sums": "Instruct: Add\nQuery: "}
+TEXTS = SENTENCES[:5]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = save_family(tmp_path_factory.mktemp("roles"), "llama")
+    rewrite(folder / "config_sentence_transformers.json", prompts=PROMPTS)
+    return anna_embed.load(str(folder))
+
+
+@pytest.mark.parametrize("ask, prompt", [
+    (lambda m: m.encode(TEXTS, task="query"), PROMPTS["query"]),
+    (lambda m: m.encode(TEXTS, task="document"), ""),
+    (lambda m: m.encode(TEXTS, task="query", prompt=""), ""),
+    (lambda m: m.encode(TEXTS, task="query", prompt="x "), "x "),
+    (lambda m: m.encode(TEXTS, task="query", instruction="Add"), PROMPTS["sums"]),
+    (lambda m: m.encode_query(TEXTS), PROMPTS["query"]),
+    (lambda m: m.encode_query(TEXTS, prompt=""), ""),
+    (lambda m: m.encode_query(TEXTS, task="riddles"), PROMPTS["riddles-query"]),
+    (lambda m: m.encode_query(TEXTS, task="sums"), PROMPTS["sums"]),
+    (lambda m: m.encode_document(TEXTS), ""),
+    (lambda m: m.encode_document(TEXTS, task="riddles"), ""),
+    (lambda m: m.encode_document(TEXTS, task="sums"), PROMPTS["sums"]),
+])
+def test_the_prompt_that_is_asked_for(model, ask, prompt):
+    """If this fails, texts are encoded without the prompt that was named, in silence, and found by nobody."""
+    np.testing.assert_array_equal(ask(model), model.encode(TEXTS, prompt=prompt))
+
+
+@pytest.mark.parametrize("side", ["encode_query", "encode_document"])
+def test_a_task_that_the_model_does_not_know(model, side):
+    """If this fails, a slip in a task's name gives vectors without a prompt."""
+    with pytest.raises(RecipeError, match="task: the model has no prompt for 'riddle'; it has them for riddles, sums"):
+        getattr(model, side)(TEXTS, task="riddle")
+
+
+def test_half_a_character(model):
+    """Scraped texts hold halves of emoji; the tokenizer would say that its input is no string."""
+    with pytest.raises(RecipeError, match="encode: item 1, 'a .ud83d', holds half a character"):
+        model.encode(["a", "a \ud83d"])
+    with pytest.raises(RecipeError, match="examples: item 0, None, is no pair"):
+        model.encode("a", instruction="i", examples=[None])
