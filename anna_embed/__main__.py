@@ -101,7 +101,7 @@ def show_near_duplicates(arguments: argparse.Namespace) -> None:
     parts = parts_of(arguments.tasks, arguments.benchmark, panel=not named, dev_panel=False)
     sources = [locate("sources", name, "dataset", arguments.mirror) for name in arguments.sources]
     found, tested = {}, set()
-    for part, at in locate_parts(parts, arguments.mirror).items():
+    for part, at in locate_parts(parts, arguments.mirror, arguments.tasks).items():
         for test_set in test_sets(part):
             found |= evaluation_texts(part.name, at, test_set, arguments.documents)
             tested.add((at.digest, test_set["split"]))

@@ -142,10 +142,14 @@ class Stage:
         """The folder to write into: what an interrupted run of exactly this left there, or an empty one.
 
         In a training run of several processes the main one prepares it, before the others get here.
+
+        Raises:
+            [`RecipeError`]: another process writes it, or something that is no artifact stands in its place.
         """
         if not _is_main_process():
             return self.work
         self._recover()
+        self._check_place()
         self.work.mkdir(parents=True, exist_ok=True)
         self._writing = self._writing or writer.claim(self.name, self.work)
         note = self.work / KEY
@@ -184,6 +188,12 @@ class Stage:
         self._tidy()
         self._release()
         print(f"{self.name}: made {self.output} in {manifest['seconds']:.0f} s", flush=True)
+
+    def _check_place(self):
+        """What stands where the artifact goes is an artifact, or nothing: `finish` replaces it."""
+        there = Path(self.output)
+        if there.is_file() or (there.is_dir() and not read_manifest(there) and any(there.iterdir())):
+            raise RecipeError(f"artifacts: '{there}' is there and no stage made it; move it, or name another folder.")
 
     def _recover(self):
         """Takes up what a kill in the middle of `finish` left."""

@@ -85,6 +85,8 @@ def _join_repeated(argv, flag):
         collecting = a == flag or (collecting and not a.startswith("--"))
         if a != flag:
             (values if collecting else rest).append(a)
+    if flag in argv and not values:
+        raise RecipeError(f"command line: {flag} has no value; give one, or leave {flag} out.")
     return rest + ([flag, *values] if values else [])
 
 

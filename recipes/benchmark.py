@@ -25,7 +25,8 @@ def plan(config: BenchmarkConfig, given: dict) -> Stage:
     if config.asks_mteb:
         from anna_embed.evaluation.panel import locate_parts
 
-        parents |= {f"mteb {part.name}": at for part, at in locate_parts(parts_of(config), config.mirror).items()}
+        located = locate_parts(parts_of(config), config.mirror, config.tasks)
+        parents |= {f"mteb {part.name}": at for part, at in located.items()}
     if config.pairs or not config.asks_mteb or Path(config.input("pairs")).exists():
         parents["pairs"] = locate("pairs", config.input("pairs"), "dataset", config.mirror)
         if config.baselines:

@@ -7,9 +7,9 @@ Reads      the sources that the YAML names (Hub ids, folders, JSONL, CSV or parq
 Publishes  pairs (dataset): one config per task, `<task>-corpus` beside a retrieval task; held-out rows as `test`
 """
 
-import shutil
 from collections import defaultdict
 from dataclasses import asdict
+from pathlib import Path
 
 from recipes.publish import pushed
 
@@ -37,14 +37,15 @@ def main(config: ConvertConfig, given: dict) -> None:
     stage = plan(config, given)
     if stage.is_current:
         return print(f"convert: {stage.output} is up to date")
+    work = stage.begin()
     try:
-        make(config, stage)
+        make(config, stage, work)
     except RecipeError:
-        shutil.rmtree(stage.work)  # nothing half-written stays behind; a kill cannot clean up, the next run does
+        stage.discard()  # nothing half-written stays behind; a kill cannot clean up, the next run does
         raise
 
 
-def make(config: ConvertConfig, stage: Stage) -> None:
+def make(config: ConvertConfig, stage: Stage, work: Path) -> None:
     from tqdm import tqdm
 
     from anna_embed.data.audit import Protected, texts_of_test_set
@@ -55,7 +56,7 @@ def make(config: ConvertConfig, stage: Stage) -> None:
     from anna_embed.schema import CORPUS, PAIRS
     from anna_embed.tables import columns_of, data_files, write_split
 
-    work, sources = stage.begin(), read_tasks(config.tasks)
+    sources = read_tasks(config.tasks)
     protected, rows, columns, dropped, steps = Protected(config.decontaminate), defaultdict(dict), {}, [], {}
 
     def write(source, split, table):

@@ -15,8 +15,12 @@ from anna_embed.parsing import one_sentence, parse
 
 
 def plan(config: MineConfig, given: dict) -> Stage:
-    parents = {"pairs": locate("pairs", config.input("pairs"), "dataset", config.mirror),
-               "scores": locate("scores", config.input("scores"), "dataset", config.mirror)}
+    from anna_embed.kinds import KINDS
+    from anna_embed.tables import tasks_of
+
+    parents = {"pairs": locate("pairs", config.input("pairs"), "dataset", config.mirror)}
+    if any(KINDS[task["kind"]].scored for task in tasks_of("pairs", parents["pairs"].path).values()):
+        parents["scores"] = locate("scores", config.input("scores"), "dataset", config.mirror)
     return Stage("mine", f"{config.artifacts}/triplets", given, parents)
 
 
@@ -39,7 +43,7 @@ def main(config: MineConfig, given: dict) -> None:
     processes = Processes(stage.work / ".failed")
     with processes.state.main_process_first():
         work = stage.begin()
-    pairs_folder, scores_folder = stage.parents["pairs"].path, stage.parents["scores"].path
+    pairs_folder = stage.parents["pairs"].path
     tasks = tasks_of("pairs", pairs_folder)
     rule = Rule(config.num_negatives, config.margin, config.threshold_from, config.score_source, config.top_k,
                 config.seed)
@@ -50,8 +54,8 @@ def main(config: MineConfig, given: dict) -> None:
         with processes.together():
             pairs = read_split("pairs", pairs_folder, task, "train", PAIRS)
             scored = KINDS[tasks[task]["kind"]].scored
-            miner = (FromScores(read_split("scores", scores_folder, task, "train", SCORES), rule) if scored else
-                     OwnNegatives(pairs, text_id))
+            miner = (FromScores(read_split("scores", stage.parents["scores"].path, task, "train", SCORES), rule)
+                     if scored else OwnNegatives(pairs, text_id))
         written, counts = processes.write_rows(
             work, task, len(pairs), config.shard_size,
             lambda part: miner.rows(pairs.select(range(part.start, part.stop)).to_list()), TRIPLETS,

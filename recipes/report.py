@@ -69,7 +69,8 @@ def main() -> None:
     manifests, sections = {name: read_manifest(folder) for name, folder in there.items()}, []
     if "results" in there:
         more = [read_scores(folder) for folder in options.results]
-        sections.append(scores(manifests["results"]["table"], pd.concat(more) if more else None))
+        if manifests["results"]["table"]:
+            sections.append(scores(manifests["results"]["table"], pd.concat(more) if more else None))
     if "adapter" in there:
         sections.append(training(there["adapter"]))
     if {"scores", "triplets"} <= set(there):

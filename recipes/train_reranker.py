@@ -13,7 +13,7 @@ from recipes.publish import pushed
 
 from anna_embed.artifacts import Stage, go_offline, locate
 from anna_embed.config import RerankerConfig
-from anna_embed.parsing import one_sentence, parse
+from anna_embed.parsing import RecipeError, one_sentence, parse
 
 # Dropout costs a CPU half its speed (attention leaves the fused kernel) and bought nothing in runs of minutes.
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
@@ -51,12 +51,16 @@ def main(config: RerankerConfig, given: dict) -> None:
     from anna_embed.training.checkpoints import MarkComplete, last_complete
 
     # ---- read: lists of one positive and hard negatives, with soft targets ------------------------------------------
+    pairs_folder = stage.parents["pairs"].path
+    tasks = [name for name, task in tasks_of("pairs", pairs_folder).items() if KINDS[task["kind"]].scored]
+    if not tasks:
+        raise RecipeError(f"pairs: '{pairs_folder}' has no retrieval or reranking task, so nothing to rerank; add "
+                          "one to convert.yaml, or leave this stage out.")
     set_seed(config.seed)
-    work, pairs_folder = stage.begin(), stage.parents["pairs"].path
+    work = stage.begin()
     teacher = stage.parents["dense_model"]
     dense_model = dense.load(teacher.path, config.dtype)
     cache, lists = Path(config.artifacts) / ".cache" / "vectors", []
-    tasks = [name for name, task in tasks_of("pairs", pairs_folder).items() if KINDS[task["kind"]].scored]
     for task in tasks:
         pairs = read_split("pairs", pairs_folder, task, "train", PAIRS).to_list()
         pairs, _ = sample(pairs, config.max_queries, config.seed)

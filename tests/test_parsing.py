@@ -104,6 +104,9 @@ def test_bools_of_the_command_line(read):
     (GOOD, ["--depth", "many"], "command line: depth: 'many' is not of type int"),
     (GOOD, ["--dtype", "int8"], "command line: dtype: 'int8' is not of type Literal['float32', 'bfloat16']"),
     (GOOD + "depth: 0\n", [], "depth: 0 is not possible; "),
+    (GOOD, ["--mirror"], "command line: --mirror has no value; give one, or leave --mirror out."),
+    (GOOD, ["--mirror", "--depth", "5"], "command line: --mirror has no value"),
+    (GOOD.replace("artifacts: ", "artifacts: ''  # "), [], "artifacts: '' is not possible; name a folder."),
     ("dense_model: m\n", [], "recipe.yaml: the key 'artifacts' is missing: write artifacts: <value> (Folder"),
     (GOOD + "depth: 1\ndepth: 2\n", [], "recipe.yaml: not valid YAML (the key 'depth' stands twice"),
     (GOOD + "depth: [1\n", [], "recipe.yaml: not valid YAML (while parsing a flow sequence"),
@@ -124,6 +127,7 @@ def test_bad_recipes_are_one_sentence(read, text, arguments, message):
     ("tasks: [{name: BoolQ}]\ndecontaminate: 'no'\n", "decontaminate: 'no' is not of type bool"),
     ("tasks: [{name: BoolQ, name: SQuAD}]\n", "the key 'name' stands twice"),
     ("tasks: [{name: BoolQ}]\ntest_sets: [{split: test}]\n", "test_sets: {'split': 'test'} needs 'path'"),
+    ("tasks: [{name: BoolQ}]\ntest_sets: [{path: 3}]\n", "test_sets: {'path': 3} is not of type dict[str, str]"),
 ])
 def test_bad_convert_recipes(read, text, message):
     """The same for the keys of a list of tasks, where a repeated key is easily overlooked."""

@@ -45,6 +45,7 @@ class StageConfig:
         hints = get_type_hints(type(self))
         for f in fields(self):
             check_type(f.name, getattr(self, f.name), hints[f.name])
+        self.require("artifacts", bool(self.artifacts.strip()), "name a folder")
         self.require("prefix", bool(re.fullmatch(r"[A-Za-z0-9]+([._-][A-Za-z0-9]+)*", self.prefix)),
                      "write letters and digits, parted by single '-', '_' or '.'")
         self.require("tag", bool(re.fullmatch(r"[A-Za-z0-9][\w.-]*", self.tag)) and self.tag != "main",

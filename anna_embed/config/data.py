@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from anna_embed.config.base import StageConfig, described
-from anna_embed.parsing import RecipeError
+from anna_embed.parsing import RecipeError, check_type
 
 STEMMERS = ("none", "arabic", "armenian", "basque", "catalan", "danish", "dutch", "english", "finnish", "french",
             "german", "greek", "hindi", "hungarian", "indonesian", "irish", "italian", "lithuanian", "nepali",
@@ -33,6 +33,7 @@ class ConvertConfig(StageConfig):
         super().__post_init__()
         self.require("tasks", len(self.tasks) > 0, "name at least one task, for example [{name: BoolQ}]")
         for test_set in self.test_sets:
+            check_type("test_sets", test_set, dict[str, str])
             if set(test_set) - {"path", "config", "split", "revision"} or "path" not in test_set:
                 raise RecipeError(f"test_sets: {test_set!r} needs 'path' and may have 'config', 'split', 'revision'.")
 
@@ -70,6 +71,11 @@ class RerankerConfig(StageConfig):
         self.require("base_model", self.base_model is not None, "name an encoder, a folder or a Hub id")
         self.require("dense_model", self.dense_model is not None, "name a SentenceTransformer, a folder or a Hub id")
         self.require("list_size", self.list_size >= 2, "a list needs a positive and a negative: write 2 or more")
+        for key in ("hard_from", "batch_size"):
+            self.require(key, getattr(self, key) >= 1, "write 1 or more")
+        self.require("max_queries", self.max_queries is None or self.max_queries >= 1, "write 1 or more")
+        self.require("epochs", self.epochs > 0, "write a positive number, for example 1.0")
+        self.require("max_length", self.max_length >= 8, "write 8 or more tokens")
         self.require("target_temperature", self.target_temperature > 0, "write a positive number, for example 0.07")
         self.require("lexical_weight", self.lexical_weight >= 0, "write 0 or more, for example 3.0")
 

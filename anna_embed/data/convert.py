@@ -55,7 +55,7 @@ def _ready(source, rows, seed, made):
         query, label = clean(row["query"]), clean(row.get("label")) or None
         for positive in [clean(p) for p in _several(row["positive"])] or [""]:
             made.steps["rows"] += 1
-            if "relevance" in row and not float(row["relevance"] or 0) > 0:
+            if "relevance" in row and not _relevance(source, row["relevance"]) > 0:
                 made.dropped["judged not relevant"] += 1
             elif not query or not positive:
                 made.dropped["empty query" if not query else "empty positive"] += 1
@@ -69,6 +69,13 @@ def _ready(source, rows, seed, made):
         good = [n for n in negatives if n and n != query and n not in positives_of[query]]
         made.steps["negatives left out: empty, the query or a positive of it"] += len(negatives) - len(good)
         _add(made, source, query, positive, good, label or (positive if source.kind == "classification" else None))
+
+
+def _relevance(source, value):
+    number = 0.0 if value is None or value == "" else _number(value)
+    if math.isnan(number):
+        raise source.error(f"columns: relevance: {value!r} is no number; mend the row, or leave relevance out.")
+    return number
 
 
 def _several(value):

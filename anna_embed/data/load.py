@@ -1,6 +1,7 @@
 """Reading a split of a dataset from a file, a folder, a mirror or the Hub."""
 
 import errno
+import gzip
 import json
 from fnmatch import fnmatch
 from pathlib import Path
@@ -34,8 +35,8 @@ def load_rows(key: str, at: Located, config: str | None, split: str, files: list
         return load_dataset(at.path, config, split=split, revision=at.commit, cache_dir=_cache(at))
     except RecipeError:
         raise
-    except (ValueError, RuntimeError, FileNotFoundError, StopIteration, DatasetNotFoundError,
-            DatasetGenerationError) as error:
+    except (ValueError, RuntimeError, FileNotFoundError, StopIteration, EOFError, gzip.BadGzipFile,
+            DatasetNotFoundError, DatasetGenerationError) as error:
         if isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.ENOSPC:
             raise error.__cause__ from None  # a full disk is no fault of the data
         raise RecipeError(f"{key}: cannot read {what}: {_reason(at, error)}; {remedy}.") from None
@@ -59,7 +60,9 @@ def _load_files(key, at, patterns, split):
     if builder is None or {builder_of(file) for file in found} != {builder}:
         raise RecipeError(f"{key}: files: {', '.join(patterns)} matches {found[:3] or 'no data file'} in "
                           f"'{at.reference}'; write patterns of JSONL, CSV or parquet files, all of one format.")
-    options = {"sep": "\t"} if ".tsv" in Path(found[0]).suffixes else {}
+    # Nothing but an empty field is empty: "None", "NA" and "null" are words.
+    options = {"keep_default_na": False, "na_values": [""]} if builder == "csv" else {}
+    options |= {"sep": "\t"} if ".tsv" in Path(found[0]).suffixes else {}
     rows_of_it = split[len(split.partition("[")[0]):]  # "[:1000]" of "train[:1000]"
     return load_dataset(builder, data_files=found, split=f"train{rows_of_it}", **options)
 

@@ -32,8 +32,8 @@ class Table:
 
 def held_out(source: Source, at: Located, seed: int, protected: Protected) -> Table:
     """The rows that are never trained on; `protected` learns their texts."""
-    whole = replace(source, leave_out={})  # which is for training rows
-    pairs, corpus, dropped, steps = read_pairs(whole, at, source.test_split or source.split, seed)
+    whole = replace(source, leave_out={})  # which is for training rows, as a slice in `split` is
+    pairs, corpus, dropped, steps = read_pairs(whole, at, source.test_split or source.split.partition("[")[0], seed)
     retrieval = KINDS[source.kind].scored
     pairs, over = sample(pairs, source.test_limit, seed, by="positive_id" if retrieval else "query_id")
     protected.add(source.name, (p["query"] for p in pairs))

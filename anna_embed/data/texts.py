@@ -6,7 +6,12 @@ from typing import Any
 
 
 def clean(value: Any) -> str:
-    """A text without white space around it; the empty string for what is no text."""
+    """A text without white space around it; the empty string for what is no text.
+
+    A column of whole numbers with an empty field comes as floats: 1.0 is the label 1.
+    """
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     return value.strip() if isinstance(value, str) else "" if value is None else str(value).strip()
 
 

@@ -1,6 +1,7 @@
 """The texts of training sources and of evaluation sets, read a part at a time, for the audit of near-duplicates."""
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from datasets import Dataset, get_dataset_config_names, get_dataset_split_names
@@ -22,13 +23,15 @@ def training_texts(at: Located) -> dict[str, Iterable[str]]:
 
     Args:
         at (`Located`): A pairs artifact, whose `train` splits are read, task by task, with the passages that negatives
-            are mined from; or any dataset, all of whose configs and splits are read.
+            are mined from; any dataset, all of whose configs and splits are read; or a file of rows.
     """
     manifest = read_manifest(at.path)
     if manifest.get("stage") == "convert":
         kinds = {name: task["kind"] for name, task in tasks_of("pairs", at.path).items()}
         return {config: _of_pairs(at.path, config, kinds) for config, splits in manifest["rows"].items()
                 if "train" in splits}
+    if Path(at.path).is_file():
+        return {at.reference: _of_rows(load_rows("sources", at, None, "train"))}
     return {f"{at.reference} {config}/{split}": _of_rows(load_rows("sources", at, config, split))
             for config in get_dataset_config_names(at.path)
             for split in get_dataset_split_names(at.path, config)}

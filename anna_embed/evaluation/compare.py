@@ -7,6 +7,7 @@ import pandas as pd
 
 from anna_embed.artifacts import read_manifest
 from anna_embed.evaluation.borda import MEAN_TASK, averages, borda
+from anna_embed.evaluation.show import OWN
 from anna_embed.parsing import RecipeError
 
 FACTS = Path(__file__).parent / "facts"
@@ -50,6 +51,8 @@ def read_scores(folder: str) -> pd.DataFrame:
     manifest, types = read_manifest(folder), task_types()
     if manifest.get("stage") == "benchmark":
         rows = [row for row in manifest["table"] if row["task"] in types and not row.get("note")]
+        of_it = manifest["parents"]["model"]["reference"] if "model" in manifest["parents"] else OWN
+        rows = [row | {"model": of_it if row["model"] == OWN else row["model"]} for row in rows]
         found = pd.DataFrame(rows).rename(columns={"value": "main_score"})
     else:
         found = _read_mteb(folder)

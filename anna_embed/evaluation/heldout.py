@@ -13,6 +13,7 @@ from anna_embed.kinds import KINDS
 from anna_embed.schema import CORPUS, PAIRS
 from anna_embed.tables import read_split
 
+TOLD_APART = {"sts": "label_score", "classification": "positive", "clustering": "label"}  # the column, by kind
 BLOCK = 256  # queries at once: their scores of a million passages take 1 GB
 # texts and a prompt to unit vectors (texts, dim)
 Encode = Callable[[list[str], str], np.ndarray]
@@ -50,16 +51,31 @@ class HeldOut:
 
 
 def read_held_out(folder: str, tasks: dict[str, dict], manifest_rows: dict[str, dict]) -> list[HeldOut]:
-    """Every task of a pairs artifact that has a test split."""
+    """Every task of a pairs artifact whose test split leaves something to tell apart; of the others it is said."""
     found = []
     for name, task in tasks.items():
         if "test" in manifest_rows[name]:
             corpus = {"id": [], "text": []}
             if KINDS[task["kind"]].scored:
                 corpus = read_split("pairs", folder, f"{name}-corpus", "test", CORPUS)
-            rows = read_split("pairs", folder, name, "test", PAIRS).to_list()
-            found.append(HeldOut(name, task["kind"], task["instruction"], rows, corpus["id"][:], corpus["text"][:]))
+            rows = _usable(task["kind"], read_split("pairs", folder, name, "test", PAIRS).to_list())
+            if rows:
+                found.append(HeldOut(name, task["kind"], task["instruction"], rows, corpus["id"][:],
+                                     corpus["text"][:]))
+            else:
+                print(f"The held-out rows of '{name}' leave nothing to tell apart (labels, scores or negatives are "
+                      "missing or all the same): it is not scored.", flush=True)
     return found
+
+
+def _usable(kind, rows):
+    """The rows that a score can be made of; none if it would be the same for every model."""
+    if kind == "nli":
+        return [row for row in rows if row["negatives"]]
+    if kind not in TOLD_APART:
+        return rows
+    rows = [row for row in rows if row[TOLD_APART[kind]] is not None]
+    return rows if len({row[TOLD_APART[kind]] for row in rows}) > 1 else []
 
 
 def score_all(name: str, load: Callable[[], Encode], held_out: list[HeldOut], prompts: dict[str, str], few: int,

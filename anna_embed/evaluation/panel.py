@@ -79,24 +79,48 @@ def parts_of(tasks: list[str], benchmark: str | None, panel: bool, dev_panel: bo
     """What the keys of a recipe ask for, each once.
 
     Raises:
-        [`RecipeError`]: mteb has no such benchmark.
+        [`RecipeError`]: mteb has no such benchmark, or it scores what this stage does not.
     """
     parts = [Part(name) for name in tasks]
     if benchmark:
         import mteb
 
         try:
-            parts += [Part(task.metadata.name) for task in mteb.get_benchmark(benchmark).tasks]
+            tasks_of_it = mteb.get_benchmark(benchmark).tasks
         except KeyError as error:
             raise RecipeError(f"benchmark: mteb has no benchmark {error}; write for example '{BENCHMARK}'.") from None
+        for task in (part for whole in tasks_of_it for part in _parts_of(whole)):
+            _check_same(benchmark, task)
+            parts.append(Part(task.metadata.name))
     parts += PANEL if panel else ()
     parts += DEV_PANEL if dev_panel else ()
     return list(dict.fromkeys(parts))
 
 
-def locate_parts(parts: list[Part], mirrors: list[str]) -> dict[Part, Located]:
+def _parts_of(task):
+    """The tasks whose mean a task is; itself, if it is none."""
+    return task.metadata.tasks if task.is_aggregate else [task]
+
+
+def _check_same(benchmark, task):
+    """Raises [`RecipeError`] unless a benchmark scores the subsets and splits of a task that `load_task` gives."""
+    ours = load_task(Part(task.metadata.name))
+    for what, theirs, here in (("subsets", task.hf_subsets, ours.hf_subsets),
+                               ("splits", task.eval_splits, ours.eval_splits)):
+        if set(theirs) != set(here):
+            raise RecipeError(f"benchmark: '{benchmark}' scores {task.metadata.name} on the {what} "
+                              f"{', '.join(theirs)}, and this stage on {', '.join(here)}; name tasks instead, or a "
+                              f"benchmark of English ones, for example '{BENCHMARK}'.")
+
+
+def locate_parts(parts: list[Part], mirrors: list[str], named: list[str] = ()) -> dict[Part, Located]:
     """The dataset of each task: part of what the results are made from. What only a panel asks for and no mirror holds
     is left out.
+
+    Args:
+        parts (`list[Part]`): From `parts_of`.
+        mirrors (`list[str]`): Folders in Hub layout.
+        named (`list[str]`): Tasks that were asked for by name, whether a panel has them or not.
 
     Raises:
         [`RecipeError`]: the data of a named task, or of every task, is nowhere.
@@ -109,7 +133,7 @@ def locate_parts(parts: list[Part], mirrors: list[str]) -> dict[Part, Located]:
             found[part] = locate(f"tasks: {part.task}", reference, "dataset", mirrors, download=False)
         except RecipeError:
             last_hope = part == parts[-1] and not found
-            if not mirrors or part not in PANEL + DEV_PANEL or last_hope:
+            if not mirrors or part not in PANEL + DEV_PANEL or part in map(Part, named) or last_hope:
                 raise
     return found
 
@@ -129,9 +153,12 @@ def mean_of(benchmark: str | None, records: list[dict]) -> list[dict]:
         return []
     import mteb
 
-    names = [task.metadata.name for task in mteb.get_benchmark(benchmark).tasks]
-    values = {record["task"]: record["value"] for record in records}
-    if not set(names) <= set(values):
-        return []
-    mean = round(sum(values[name] for name in names) / len(names), 6)
-    return [{"task": f"{benchmark}, all tasks", "metric": "mean", "value": mean, "n": len(names), "note": None}]
+    known, values, tasks = {record["task"]: record for record in records}, [], mteb.get_benchmark(benchmark).tasks
+    for task in tasks:
+        names = [part.metadata.name for part in _parts_of(task)]
+        if not set(names) <= set(known):
+            return []
+        values.append(sum(known[name]["value"] for name in names) / len(names))
+    note = "some of them on data that is not mteb's" if any(record.get("note") for record in records) else None
+    return [{"task": f"{benchmark}, all tasks", "metric": "mean", "value": round(sum(values) / len(values), 6),
+             "n": len(tasks), "note": note}]

@@ -18,12 +18,13 @@ def as_text(table: list[dict]) -> str:
         return "(no task has held-out rows)"
     tasks = list(dict.fromkeys((r["task"], r["metric"], r["n"], r.get("note")) for r in table))
     models = list(dict.fromkeys(r["model"] for r in table))
-    value = {(r["model"], r["task"], r["metric"]): r["value"] for r in table}
+    value = {(r["model"], r["task"], r["metric"], r["n"], r.get("note")): r["value"] for r in table}
     width = max(map(len, models))
     lines = []
-    for task, metric, n, note in tasks:
+    for about in tasks:
+        task, metric, n, note = about
         lines.append(f"\n{task}: {METRICS.get(metric, metric)}, n = {n}" + (f" ({note})" if note else ""))
-        scored = [(value[m, task, metric], m) for m in models if (m, task, metric) in value]
+        scored = [(value[m, *about], m) for m in models if (m, *about) in value]
         lines += [f"  {model:<{width}}  {v:.3f}" for v, model in sorted(scored, reverse=True)]
     return "\n".join(lines)
 

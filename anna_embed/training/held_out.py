@@ -71,8 +71,9 @@ def read_samples(folder: str, most: int, seed: int) -> list[Sample]:
 def sample(name: str, task: dict, table: Dataset, most: int, seed: int) -> Sample:
     """At most `most` of a task's held-out rows; a retrieval query meets the passages of the rows drawn, no others."""
     usable = range(len(table))
-    if task["kind"] == "nli":
-        usable = [number for number, negatives in enumerate(table["negatives"]) if negatives]
+    needed = {"nli": "negatives", "clustering": "label"}.get(task["kind"])
+    if needed:
+        usable = [number for number, value in enumerate(table[needed]) if value]
     chosen = random.Random(f"{seed}:{name}").sample(usable, min(most, len(usable)))
     make = {"sts": _graded, "nli": _inferred, "classification": _classified, "clustering": _clustered}
     sides, right = make.get(task["kind"], _retrieved)(table.select(sorted(chosen)).to_list(), table)

@@ -198,6 +198,11 @@ BAD = {  # what is wrong: the recipe, and what has to be said ({} stands for the
                   "tasks: intents: columns: label: all rows have the label 'x'; a classification task needs tw"),
     "not on this mirror": (lambda s: [{"name": "SQuAD"}],
                            "tasks: SQuAD: path: no mirror holds the dataset 'rajpurkar/squad'"),
+    "no gzip": (lambda s: broken(s, path=s.data("q.jsonl.gz", "x")),
+                "tasks: my questions: cannot read '{}/q.jsonl.gz': "),
+    "relevance in words": (lambda s: broken(s, path=s.data("r.jsonl", [{"q": "a", "p": "b", "r": "yes"}]),
+                                            columns={"query": "q", "positive": "p", "relevance": "r"}),
+                           "tasks: my questions: columns: relevance: 'yes' is no number; mend the row, or leave"),
     "all contaminated": (lambda s: broken(s, test_path=s.data("q.jsonl", QUESTIONS)),
                          "tasks: my questions: all 12 training pairs occur in a test set ({{'text occurs in"),
 }

@@ -163,6 +163,13 @@ def test_what_is_read_of_pairs_and_of_datasets(tmp_path):
     assert list(evaluation_texts("B", at, {"path": "org/beir", "split": "test"}, False)) == ["B"]
 
 
+def test_a_file_of_rows_is_read(tmp_path):
+    """If this fails, one's own JSONL cannot be audited before it is trained on."""
+    (tmp_path / "mine.jsonl").write_text('{"q": "a question"}\n{"q": "and another"}\n', encoding="utf-8")
+    (read,) = training_texts(Located("mine.jsonl", str(tmp_path / "mine.jsonl"), "d")).values()
+    assert list(read) == ["a question", "and another"]
+
+
 def test_the_command(tmp_path, capsys):
     """If this fails, the table in a card and the JSON beside it come from nowhere."""
     mirror = tmp_path / "mirror" / "datasets"

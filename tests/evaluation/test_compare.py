@@ -44,14 +44,17 @@ def test_a_folder_of_mteb_is_read_as_mteb_reads_it(folder):
 
 
 def test_a_results_artifact(run):
-    """Scores on data that is not mteb's, and on parts of tasks, are set beside nobody's."""
+    """Scores on data that is not mteb's, and on parts of tasks, are set beside nobody's.
+
+    Each run's model goes by its folder: two that are both called "trained model" could not be compared.
+    """
     scores = read_scores(f"{run}/results")
     assert scores.to_dict("records") == [
-        {"model": "trained model", "task": task, "type": "STS", "main_score": value}
+        {"model": f"{run}/model", "task": task, "type": "STS", "main_score": value}
         for task, value in (("STSBenchmark", 0.7), ("STS12", 0.5))]
     both = beside_public(scores)
     assert set(both["task"]) == {"STS12", "STSBenchmark"} and both["model"].nunique() == 12
-    assert overview(both).loc["trained model", "rank"] == 12
+    assert overview(both).loc[f"{run}/model", "rank"] == 12
     assert overview(both).columns.tolist() == ["rank", "points", "STS", MEAN_TASK]
 
 

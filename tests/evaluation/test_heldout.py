@@ -103,6 +103,35 @@ def test_read_from_pairs(tmp_path):
     assert (task.queries, task.relevant, task.passages) == ({"q": "q"}, [{1, 2}], ["C", "A", "B"])
 
 
+@pytest.mark.parametrize("kind, rows", [
+    ("clustering", [row("a", "x"), row("b", "y")]), ("clustering", [row("a", "x", label="l"), row("b", "y")]),
+    ("nli", [row("a", "x"), row("b", "y")]), ("sts", [row("a", "x", label_score=1.0)]),
+    ("sts", [row("a", "x", label_score=0.5), row("b", "y", label_score=0.5)]),
+    ("classification", [row("a", "x"), row("b", "x")])])
+def test_rows_that_say_nothing_are_left_out(tmp_path, capsys, kind, rows):
+    """If this fails, any model clusters perfectly, a correlation is NaN, or the benchmark ends in a traceback."""
+    write_split(tmp_path, "mine", "test", rows, PAIRS)
+    assert read_held_out(str(tmp_path), {"mine": {"kind": kind, "instruction": "i"}}, {"mine": {"test": 2}}) == []
+    assert "The held-out rows of 'mine' leave nothing to tell apart" in capsys.readouterr().out
+
+
+def test_rows_without_a_label_are_left_out(tmp_path):
+    """If this fails, one row without a label ends the benchmark in a traceback."""
+    rows = [row("ant", "x", label="one"), row("axe", "x", label="two"), row("bee", "x")]
+    write_split(tmp_path, "mine", "test", rows, PAIRS)
+    (task,) = read_held_out(str(tmp_path), {"mine": {"kind": "clustering", "instruction": "i"}}, {"mine": {"test": 3}})
+    assert [r["query"] for r in task.rows] == ["ant", "axe"]
+
+
+def test_one_task_scored_on_different_rows():
+    """If this fails, a score on 100 rows stands under the heading of one on 3,750, without its note."""
+    same = {"task": "STS14", "metric": "spearman"}
+    table = [{"model": "a", "value": 0.7, "n": 3750, **same},
+             {"model": "b", "value": 0.9, "n": 100, "note": "a part of it", **same}]
+    assert as_text(table) == ("\nSTS14: Spearman, n = 3750\n  a  0.700\n"
+                              "\nSTS14: Spearman, n = 100 (a part of it)\n  b  0.900")
+
+
 def test_table_sorts_by_score():
     """If this fails, the table that ends every run is wrong, or a recipe without held-out rows ends in a traceback."""
     same = {"task": "qa", "metric": "ndcg_at_10", "n": 3}

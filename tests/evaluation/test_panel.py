@@ -56,6 +56,31 @@ def test_names_that_mteb_does_not_know(keys, message, small_mirror):
         locate_parts(parts_of(*keys, False, False), [str(small_mirror)])
 
 
+def test_a_named_task_is_not_left_out_because_a_panel_has_it(small_mirror):
+    """If this fails, a task that was asked for by name is missing from the table, and only a line below says so."""
+    named = ["STSBenchmark", "STS12"]
+    with pytest.raises(RecipeError, match="tasks: STS12: no mirror holds the dataset"):
+        locate_parts(parts_of(named, None, True, False), [str(small_mirror)], named)
+
+
+def test_a_benchmark_with_the_mean_of_others():
+    """If this fails, MTEB(eng, v1) and BEIR cannot be run, or CQADupstack counts twelve times in their mean."""
+    parts = [part.task for part in parts_of([], "BEIR", False, False)]
+    dup = [name for name in parts if name.startswith("CQADupstack")]
+    assert len(parts) == 14 + 12 and len(dup) == 12
+    records = [{"task": name, "value": 0.24 if name in dup else 0.5} for name in parts]
+    records[-1]["note"] = "a part of mteb's data"
+    (mean,) = mean_of("BEIR", records)
+    assert mean["value"] == pytest.approx((14 * 0.5 + 0.24) / 15, abs=1e-6) and mean["n"] == 15
+    assert mean["note"] == "some of them on data that is not mteb's"
+
+
+def test_a_benchmark_of_other_languages_is_refused():
+    """If this fails, the mean over the English parts is called that of the whole benchmark."""
+    with pytest.raises(RecipeError, match="benchmark: 'NanoBEIR-multilingual' scores .* on the subsets ar, .*on en;"):
+        parts_of([], "NanoBEIR-multilingual", False, False)
+
+
 def test_test_sets_as_convert_takes_them():
     """If this fails, the audit reads another split than the one that is scored."""
     assert sets_of(Part("MassiveIntentClassification")) == [

@@ -1,0 +1,87 @@
+"""What the convert stage takes literally, and what it leaves alone."""
+
+import pytest
+from recipes import mine, train_reranker
+
+from anna_embed.artifacts import Located, Stage, read_manifest
+from anna_embed.config import MineConfig, RerankerConfig
+from anna_embed.parsing import RecipeError
+
+INTENTS = {"name": "intents", "kind": "classification", "columns": {"text": "text", "label": "label"}}
+QUESTIONS = {"name": "questions", "kind": "retrieval", "instruction": "Find",
+             "columns": {"query": "q", "positive": "p"}}
+
+
+@pytest.mark.parametrize("name, sep", [("i.csv", ","), ("i.tsv", "\t")])
+def test_words_that_mean_nothing_to_pandas(stage, name, sep):
+    """If this fails, every row labelled "None" is gone, and the model never hears of that label."""
+    lines = [("text", "label"), ("abc d", "None"), ("def g", "refund"), ("ghi k", "None"), ("null", "refund"),
+             ("lm", "NA"), ("op", "")]
+    stage.run([INTENTS | {"path": stage.data(name, "".join(f"{sep.join(line)}\n" for line in lines))}])
+    rows = stage.rows("intents")
+    assert sorted(zip(rows["query"], rows["label"])) == [
+        ("abc d", "None"), ("def g", "refund"), ("ghi k", "None"), ("lm", "NA"), ("null", "refund")]
+    assert stage.manifest()["dropped"] == [{"task": "intents", "reason": "empty text or label", "rows": 1}]
+
+
+def test_whole_numbers_with_a_gap(stage):
+    """If this fails, an empty field makes the label 1 to "1.0", which is what the model is trained to say."""
+    stage.run([INTENTS | {"path": stage.data("i.csv", "text,label\na,1\nb,2\nc,\nd,1\n")}])
+    assert sorted(stage.rows("intents")["label"]) == ["1", "1", "2"]
+
+
+def test_a_slice_for_training_leaves_the_held_out_file_whole(stage):
+    """If this fails, a held-out file of its own is cut by the slice, or comes out empty."""
+    rows = [{"q": f"question {n}", "p": f"passage {n}"} for n in range(6)]
+    held = [{"q": f"held {n}", "p": f"other {n}"} for n in range(5)]
+    stage.run([QUESTIONS | {"path": stage.data("q.jsonl", rows), "split": "train[2:4]",
+                            "test_path": stage.data("held.jsonl", held)}])
+    assert stage.manifest()["rows"]["questions"] == {"test": 5, "train": 2}
+
+
+def test_a_folder_of_the_users_is_not_replaced(stage):
+    """If this fails, `artifacts: project` deletes the user's own project/pairs without a word."""
+    rows = [{"q": f"question {n}", "p": f"passage {n}"} for n in range(3)]
+    own = stage.pairs / "my_only_copy.txt"
+    own.parent.mkdir(parents=True)
+    own.write_text("dear")
+    said = stage.error([QUESTIONS | {"path": stage.data("q.jsonl", rows)}])
+    assert f"artifacts: '{stage.pairs}' is there and no stage made it; move it" in said and own.read_text() == "dear"
+    assert not stage.pairs.with_name("pairs.partial").exists()
+
+
+def test_the_work_of_another_process_is_left_alone(stage, monkeypatch):
+    """If this fails, the second of two runs started at once deletes what the first has written."""
+    def refuse(_):
+        raise RecipeError("convert: process 1 is writing it; wait.")
+
+    rows = [{"q": f"question {n}", "p": f"passage {n}"} for n in range(3)]
+    work = stage.pairs.with_name("pairs.partial")
+    work.mkdir(parents=True)
+    (work / "rows").write_text("of the other process")
+    monkeypatch.setattr(Stage, "begin", refuse)
+    stage.error([QUESTIONS | {"path": stage.data("q.jsonl", rows)}])
+    assert (work / "rows").read_text() == "of the other process"
+
+
+def test_a_recipe_without_retrieval(stage, monkeypatch):
+    """If this fails, who trains on graded pairs alone must run two teachers over nothing, or gets a traceback."""
+    graded = [{"a": f"sentence {n}", "b": f"other {n}", "s": n % 6} for n in range(12)]
+    stage.run([{"name": "sts", "kind": "sts", "path": stage.data("s.jsonl", graded),
+                "columns": {"sentence1": "a", "sentence2": "b", "score": "s"}}])
+    config = MineConfig(artifacts=str(stage.pairs.parent))
+    mine.main(config, {"artifacts": config.artifacts})
+    assert read_manifest(stage.pairs.with_name("triplets"))["rows"] == {"sts": {"train": 12}}
+    located = Located("model", str(stage.folder), "digest")
+    monkeypatch.setattr(train_reranker, "locate", lambda key, *_: Located(str(stage.pairs), str(stage.pairs), "digest")
+                        if key == "pairs" else located)
+    keys = {"artifacts": config.artifacts, "base_model": "model", "dense_model": "model"}
+    with pytest.raises(RecipeError, match="pairs: '.*pairs' has no retrieval or reranking task, so nothing to rerank"):
+        train_reranker.main(RerankerConfig(**keys), keys)
+
+
+@pytest.mark.parametrize("key", ["max_queries", "hard_from", "batch_size", "epochs", "max_length", "list_size"])
+def test_a_reranker_of_nothing(key):
+    """If this fails, a zero ends in a traceback of torch, or after the passages were embedded."""
+    with pytest.raises(RecipeError, match=f"{key}: 0 is not possible"):
+        RerankerConfig(artifacts="a", base_model="m", dense_model="m", **{key: 0})
