@@ -87,7 +87,7 @@ def _nli(source, rows, seed, made):
     groups = defaultdict(lambda: {"entailment": {}, "contradiction": {}})  # dictionaries as ordered sets
     for row in rows:
         premise, hypothesis = clean(row["premise"]), clean(row["hypothesis"])
-        label = clean(source.labels.get(row["label"], row["label"]))
+        label = source.label_of(row["label"])
         if label not in NLI and label not in UNLABELLED:
             raise source.error(f"columns: label: {row['label']!r} is none of {', '.join(NLI)}; map it, for example "
                                f"labels: {{{row['label']!r}: neutral}}.")

@@ -72,7 +72,7 @@ def labelled(source: Source, rows: list[dict], dropped: Counter, steps: Counter)
 
 
 def _label(source, value):
-    name = clean(source.labels.get(value, value))
+    name = source.label_of(value)
     if source.label_pattern:
         match = re.search(source.label_pattern, name)
         name = match.group().strip() if match else ""

@@ -2,8 +2,10 @@
 
 import re
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Any, Literal, get_type_hints
 
+from anna_embed.data.texts import clean
 from anna_embed.kinds import KINDS
 from anna_embed.parsing import RecipeError, check_type
 
@@ -116,6 +118,16 @@ class Source:
 
     def error(self, text: str) -> RecipeError:
         return RecipeError(f"{self.key}: {text}")
+
+    def label_of(self, value: Any) -> str:
+        """A label in words; the keys of `labels` may be numbers where the data has them as text, and the reverse."""
+        if value in self.labels:
+            return clean(self.labels[value])
+        return clean(self._labels_by_text.get(clean(value), value))
+
+    @cached_property
+    def _labels_by_text(self):
+        return {clean(value): name for value, name in self.labels.items()}
 
     @property
     def is_ready(self) -> bool:

@@ -34,7 +34,7 @@ patiently = settings(deadline=None, derandomize=True, max_examples=60)
 def source(kind, **more):
     columns = {name: name for name in (*COLUMNS[kind], *(["negatives"] if kind == "retrieval" else []))}
     labels = {0: "entailment", 1: "neutral", 2: "contradiction"} if kind == "nli" else {}
-    return Source("t", kind, "p", columns, labels=labels, **more)
+    return Source("t", kind, "p", columns, **{"labels": labels} | more)
 
 
 def converted(kind, rows, seed=7, **more):
@@ -203,6 +203,15 @@ def test_classification_by_hand():
     assert [(p["query"], p["positive"], p["label"], p["negatives"]) for p in made.pairs] == [
         ("t1", "0", "0", ["1"]), ("t2", "1", "1", ["0"])]
     assert made.dropped == {"repeated row": 1, "text with several labels": 2, "empty text or label": 1}
+
+
+@pytest.mark.parametrize("value", [1, "1", 1.0, " 1 "])
+@pytest.mark.parametrize("key", [1, "1"])
+def test_labels_are_named_whatever_they_are_written_as(key, value):
+    """If this fails, `labels: {1: refund}` does nothing for a file that has "1", and "1" is what the model learns."""
+    rows = [{"text": "t1", "label": value}, {"text": "t2", "label": "other"}]
+    made = convert(source("classification", labels={key: "refund"}), rows, 0)
+    assert [p["label"] for p in made.pairs] == ["refund", "other"]
 
 
 def test_clustering_by_hand():
