@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
 from transformers import AutoConfig, AutoModel
+from transformers.utils.logging import warning_once
 
 from anna_embed.engine import (
     embed,
@@ -205,6 +206,7 @@ def test_repeated_texts_are_encoded_once_and_share_their_vector():
 
 def test_bidirectional_models_are_padded_and_it_is_said_once(caplog):
     """Else their vectors change with what shares the row; and nobody knows why they are slower."""
+    warning_once.cache_clear()  # another test of this process may have heard it
     for model in (tiny("llama", is_causal=False), tiny("bert")):
         with torch.no_grad(), caplog.at_level(logging.WARNING):
             assert relative(embed(model, LISTS, 40), separately(model, LISTS)) < 1e-5
