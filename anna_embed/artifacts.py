@@ -26,6 +26,7 @@ from anna_embed.parsing import RecipeError
 
 MANIFEST, CARD = "manifest.json", "README.md"
 KEY = ".key"  # in a folder that is not finished: what it is made from
+OWN = "trained model"  # what result tables call a model that the export stage made
 HUB_ID = re.compile(r"[A-Za-z0-9_][\w.-]*/[\w.-]+")
 PACKAGES = ("accelerate", "bm25s", "datasets", "huggingface-hub", "mteb", "numpy", "peft", "sentence-transformers",
             "tokenizers", "torch", "transformers", "trl")
@@ -181,6 +182,9 @@ class Stage:
         Until the folder has its name it keeps what a resumed run needs, so a kill at any moment costs no work.
         """
         (self.work / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        for file in self.work.rglob("*"):  # safetensors writes files that nobody else may read
+            if file.is_file():
+                file.chmod((self.work / MANIFEST).stat().st_mode)
         if Path(self.output).exists():
             shutil.rmtree(self.old, ignore_errors=True)
             os.rename(self.output, self.old)

@@ -49,6 +49,15 @@ def test_finished_artifact(tmp_path):
     assert not stage_of(tmp_path, seed=1).is_current
 
 
+def test_all_files_of_an_artifact_are_for_the_same_readers(tmp_path):
+    """If this fails, colleagues read the card of a model in a shared folder, and are refused its weights."""
+    stage = stage_of(tmp_path)
+    (stage.begin() / "model.safetensors").touch(mode=0o600)
+    stage.finish(stage.manifest({}))
+    made = tmp_path / "triplets"
+    assert (made / "model.safetensors").stat().st_mode == (made / "manifest.json").stat().st_mode
+
+
 class Killed(BaseException):
     pass
 

@@ -11,6 +11,7 @@ from anna_embed.data.texts import clean, text_id
 NLI = ("entailment", "neutral", "contradiction")
 UNLABELLED = ("", "-", "-1")  # how SNLI writes that its annotators did not agree
 AS_NEGATIVES = "contradictions kept as hard negatives"
+FEW = 20  # pairs, of which none above 1 says nothing of the scale
 
 
 class Converted(NamedTuple):
@@ -132,6 +133,10 @@ def _sts(source, rows, seed, made):
                                f"{source.score_range}; mend the row, or set score_range: [lowest, highest].")
         found.append((pair, score))
         scores[pair].add(score)
+    top = max((score for _, score in found), default=high)
+    if len(found) >= FEW and top <= 1 < high:
+        raise source.error(f"score_range: no score of {len(found)} pairs is above {top:g}, and the range is "
+                           f"{source.score_range}; write score_range: [0, 1] if these are the scores' ends.")
     for pair, score in found:
         if len(scores[pair]) > 1:
             made.dropped["pair with several scores"] += 1

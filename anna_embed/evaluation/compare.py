@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from anna_embed.artifacts import read_manifest
+from anna_embed.artifacts import OWN, read_manifest
 from anna_embed.evaluation.borda import MEAN_TASK, averages, borda
-from anna_embed.evaluation.show import OWN
 from anna_embed.parsing import RecipeError
 
 FACTS = Path(__file__).parent / "facts"

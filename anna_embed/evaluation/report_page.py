@@ -5,9 +5,9 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader
 
+from anna_embed.artifacts import OWN
 from anna_embed.evaluation.report_costs import ORDER
 from anna_embed.evaluation.report_plots import Section
-from anna_embed.evaluation.report_scores import OWN
 
 TEMPLATE = Path(__file__).parent / "report.html"
 

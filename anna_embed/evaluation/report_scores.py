@@ -6,11 +6,12 @@ from itertools import cycle
 import numpy as np
 import pandas as pd
 
+from anna_embed.artifacts import OWN
 from anna_embed.evaluation.borda import MEAN_TASK, averages, scores_by_task
 from anna_embed.evaluation.compare import BENCHMARK, CATEGORIES, SNAPSHOT, beside_public, overview, task_types
 from anna_embed.evaluation.report_plots import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, Picture
 from anna_embed.evaluation.report_plots import Section, Table, legend_below, number, panels, picture
-from anna_embed.evaluation.show import METRICS, OWN
+from anna_embed.evaluation.show import METRICS
 
 COLOURS = {OWN: BLUE, "base model": GREY, "dense teacher": ORANGE, "BM25": GREEN, "RRF (BM25 + dense)": PURPLE,
            "reranker": VERMILION}

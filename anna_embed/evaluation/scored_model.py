@@ -6,10 +6,9 @@ from collections.abc import Callable
 from functools import cache, cached_property
 from pathlib import Path
 
-from anna_embed.artifacts import HUB_ID, Located, read_manifest
+from anna_embed.artifacts import HUB_ID, OWN, Located, read_manifest
 from anna_embed.config import BenchmarkConfig, TrainConfig
 from anna_embed.evaluation.heldout import Encode
-from anna_embed.evaluation.show import OWN
 from anna_embed.model.encode import lay_out_untrained, load_encoder
 from anna_embed.model.stored_prompts import few_shot_prompts, prompt_names
 from anna_embed.prompts import query_prompt

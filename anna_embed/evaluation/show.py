@@ -3,7 +3,6 @@
 import shlex
 import sys
 
-OWN = "trained model"  # what tables call a model that the export stage made
 METRICS = {"ndcg_at_10": "nDCG@10", "spearman": "Spearman", "accuracy": "accuracy", "v_measure": "V-measure",
            "triplet_accuracy": "triplet accuracy", "cosine_spearman": "Spearman", "mean": "mean"}
 

@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from anna_embed.artifacts import read_manifest
-from anna_embed.evaluation.show import OWN
+from anna_embed.artifacts import OWN, read_manifest
 from anna_embed.parsing import RecipeError
 
 OF_A_TASK = ("split", "subsets", "prompt", "data", "differs")

@@ -4,10 +4,10 @@ from typing import Any
 
 from huggingface_hub import EvalResult, EvalResultEntry, constants, eval_result_entries_to_yaml
 
+from anna_embed.artifacts import OWN
 from anna_embed.hub.names import hub_id
 
 RESULTS = ".eval_results/anna_embed.yaml"
-OWN = "trained model"  # what the benchmark's table calls the model of the card
 
 
 def model_index(results: dict[str, Any]) -> list[EvalResult]:

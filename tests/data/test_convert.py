@@ -196,6 +196,14 @@ def test_sts_refuses_a_score_out_of_range(score):
         convert(source("sts"), [{"sentence1": "a", "sentence2": "b", "score": score}], 0)
 
 
+def test_sts_refuses_scores_of_another_scale():
+    """Scores from 0 to 1 read as 0 to 5 would teach that the best pairs are nearly unlike, without a word."""
+    rows = [{"sentence1": f"a{n}", "sentence2": f"b{n}", "score": n / 20} for n in range(21)]
+    with pytest.raises(RecipeError, match=r"no score of 21 pairs is above 1, .*write score_range: \[0, 1\]"):
+        convert(source("sts"), rows, 0)
+    assert convert(source("sts", score_range=[0, 1]), rows, 0).pairs[-1]["label_score"] == 1.0
+
+
 def test_classification_by_hand():
     """The label's text is the positive and other labels are negatives; a text with two labels has none."""
     rows = [{"text": t, "label": n} for t, n in (("t1", 0), ("t2", 1), ("t1", 0), ("t3", 0), ("t3", 2), ("", 0))]
