@@ -34,6 +34,9 @@ def check_arguments(arguments) -> None:
     for name, (only, remedy) in FIXED.items():
         if given[name] != only:
             raise RecipeError(f"{name}: {given[name]!r} is not possible; {remedy}.")
+    if arguments.save_total_limit == 1:
+        raise RecipeError("save_total_limit: 1 is not possible; the old checkpoint goes before all processes have "
+                          "written the new one, and a kill between would lose both: write 2 or more.")
 
 
 def check_task(name: str, task: dict, rows, tokenizer, config) -> None:

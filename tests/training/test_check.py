@@ -11,6 +11,7 @@ from anna_embed.parsing import RecipeError
 
 
 @pytest.mark.parametrize("arguments, sentence", [
+    ({"save_total_limit": 1}, "save_total_limit: 1 is not possible; .* write 2 or more"),
     ({"gradient_accumulation_steps": 8}, "gradient_accumulation_steps: 8 is not possible; .*retrieval_batch_size"),
     ({"per_device_train_batch_size": 4}, "per_device_train_batch_size: 4 .*retrieval_batch_size"),
     ({"fp16": True}, "fp16: True .*bf16"),

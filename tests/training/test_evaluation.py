@@ -183,7 +183,7 @@ class Scripted:
 
 def test_the_best_checkpoint_is_the_adapter(tiny_model, tmp_path):
     """Otherwise `load_best_model_at_end` is a promise; it must outlive the limit of checkpoints."""
-    options = {"held_out": samples(2), "score": Scripted(), "arguments": BEST | {"save_total_limit": 1}}
+    options = {"held_out": samples(2), "score": Scripted(), "arguments": BEST | {"save_total_limit": 2}}
     made = trainer(tiny_model, tmp_path / "best", **options)
     made.train()
     plain = trainer(tiny_model, tmp_path / "plain", arguments={"max_steps": 10, "save_strategy": "steps",
