@@ -28,7 +28,7 @@ def plan(config: TrainConfig, given: dict) -> Stage:
         raise RecipeError("model_name_or_path: names no base model; give a decoder-only model, a folder or a Hub id.")
     parents = {"triplets": locate("triplets", config.input("triplets"), "dataset", config.mirror),
                "model_name_or_path": locate("model_name_or_path", given["model_name_or_path"], "model", config.mirror)}
-    for key in ("guide", "adapter"):
+    for key in ("guide", "second_guide", "adapter"):
         if given.get(key):
             parents[key] = locate(key, given[key], "model", config.mirror)
     if given.get("adapter") and Path(given["adapter"]).resolve() == Path(config.artifacts, "adapter").resolve():
@@ -93,10 +93,10 @@ def main(config: TrainConfig, training_args, model_args, given: dict) -> None:
 
     # ---- train ------------------------------------------------------------------------------------------------------
     training_args.output_dir = str(work / ".checkpoints")
-    guide, guided = None, {}
-    if "guide" in stage.parents:
-        guide = frozen(stage.parents["guide"].path, config.max_length, training_args.device)
-        guided = {"guide": hub_id(config.guide) or "a folder of this machine"}
+    guides = {key: parent for key, parent in stage.parents.items() if key in ("guide", "second_guide")}
+    guided = {key: hub_id(getattr(config, key)) or "a folder of this machine" for key in guides}
+    paths = {key: parent.path for key, parent in guides.items()}
+    guide = frozen(paths, config.max_length, training_args.device) if guides else None
     trainer = EmbeddingTrainer(config, tasks, rows, guide, model=model, args=training_args, processing_class=tokenizer,
                                eval_dataset=held_out, compute_metrics=score)
     facts = forecast(trainer)

@@ -22,6 +22,7 @@ class TrainConfig(StageConfig):
             0.001 for RRF (at 1 its targets are uniform).
         guide (`str`): A frozen embedder. Its cosines of a query with each other text of the batch are soft labels too,
             of all kinds but graded pairs; the mined rows' scores say how a query stands to a few passages only.
+        second_guide (`str`): Another one; the soft labels are then of the mean of both cosines (fused teachers).
         adapter (`str`): Training goes on from this adapter, as a second step; LoRA's settings are those of it.
         max_examples (`int`): 0 to this many few-shot examples stand in front of queries, drawn from the same batch.
         token_budget (`int`): Tokens per forward pass; decides memory, never the result.
@@ -41,6 +42,7 @@ class TrainConfig(StageConfig):
     teacher_temperature: float = field(default=1.0, **described("Temperature of the soft labels."))
     soft_label_weight: float = field(default=1.0, **described("Weight of the KL term; 0 switches it off."))
     guide: str | None = field(default=None, **described("Folder or Hub id of an embedder to learn similarities from."))
+    second_guide: str | None = field(default=None, **described("Another one, whose similarities are averaged in."))
     guide_weight: float = field(default=1.0, **described("Weight of the guide's KL term."))
     guide_temperature: float = field(default=0.05, **described("Divides the guide's cosines before the softmax."))
     adapter: str | None = field(default=None, **described("Folder or Hub id of an adapter to go on from."))
@@ -65,7 +67,7 @@ class TrainConfig(StageConfig):
         self.require("soft_label_weight", self.soft_label_weight >= 0, "write 0 or more")
         self.require("guide_weight", self.guide_weight > 0, "write a positive number, or leave guide out")
         self.require("guide_temperature", self.guide_temperature > 0, "write a positive number, for example 0.05")
-        for key in ("guide_weight", "guide_temperature"):
+        for key in ("second_guide", "guide_weight", "guide_temperature"):
             self.require(key, self.guide or getattr(self, key) == getattr(type(self), key),
                          "name a guide beside it, or leave it out")
         self.require("max_length", self.max_length >= 8, "write 8 or more tokens")

@@ -1,5 +1,6 @@
 """Dense vectors by any SentenceTransformer, each text embedded once."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -53,11 +54,24 @@ def encode(model, texts: list[str], prompt: str = "", batch_size: int = 64, prog
     return vectors
 
 
-def frozen(path: str, max_length: int, device) -> Callable[[list[str]], np.ndarray]:
-    """What guides training: from bare texts, of which `max_length` tokens are read, to vectors."""
-    model = load(path, device=str(device))
-    model.max_seq_length = min(model.max_seq_length or max_length, max_length)
-    return partial(encode, model, progress=False, key="guide")
+def frozen(paths: dict[str, str], max_length: int, device) -> Callable[[list[str]], np.ndarray]:
+    """What guides training: from bare texts, of which `max_length` tokens are read, to unit vectors.
+
+    The vectors of several models stand side by side, scaled, so that their products are the means of the cosines.
+
+    Args:
+        paths (`dict[str, str]`): The recipe's keys and the folders that they name.
+    """
+    encoders = []
+    for key, path in paths.items():
+        model = load(path, device=str(device))
+        model.max_seq_length = min(model.max_seq_length or max_length, max_length)
+        encoders.append(partial(encode, model, progress=False, key=key))
+
+    def guide(texts):
+        return np.concatenate([encoder(texts) for encoder in encoders], axis=1) / math.sqrt(len(encoders))
+
+    return guide
 
 
 def embed(store: VectorStore, keys: np.ndarray, read: Callable[[np.ndarray], list[str]], model, batch_size: int,

@@ -37,7 +37,7 @@ def test_cosines_are_those_of_the_bare_texts(guide, tokenizer, task):
     """The guide never learnt our prompts: under them it would teach similarities of instructions."""
     rows = triplet_rows()[task]
     batch = build(rows, TASKS[task], tokenizer, TrainConfig(**KEYS), "0")
-    compare(batch, frozen(guide, 128, "cpu"))
+    compare(batch, frozen({"guide": guide}, 128, "cpu"))
     model = SentenceTransformer(guide, device="cpu")
     for n, row in enumerate(rows):
         assert batch.texts[batch.query[n]] == row["query"]
@@ -46,6 +46,18 @@ def test_cosines_are_those_of_the_bare_texts(guide, tokenizer, task):
         torch.testing.assert_close(batch.guide[n], expected, rtol=1e-5, atol=1e-5)
         assert batch.compared[n].tolist() == [text != row["query"] for text in batch.texts]
     assert len(batch.texts) == len(batch.tokens)
+
+
+def test_two_guides_are_averaged(guide, tiny_model, tokenizer, tmp_path):
+    """Fused teachers: if one drowned the other, or the labels were not of the mean, nobody would see it."""
+    other = save_guide(tiny_model, tmp_path, "max")
+    batch = build(triplet_rows()["questions"], TASKS["questions"], tokenizer, TrainConfig(**KEYS), "0")
+    made = {}
+    for name, paths in (("one", [guide]), ("other", [other]), ("both", [guide, other])):
+        compare(batch, frozen(dict(zip(("guide", "second_guide"), paths)), 128, "cpu"))
+        made[name] = batch.guide
+    assert made["both"].dtype == torch.float32 and (made["one"] - made["other"]).abs().max() > 0.01
+    torch.testing.assert_close(made["both"], (made["one"] + made["other"]) / 2, rtol=1e-5, atol=1e-6)
 
 
 def test_loss_is_the_divergence_of_both_similarities(guide, tiny_model, tmp_path):
@@ -106,6 +118,8 @@ def test_numbers_that_cannot_be(key):
         TrainConfig(**KEYS | {key: 0.0})
     with pytest.raises(RecipeError, match=f"{key}: 0.3 .*name a guide beside it"):
         TrainConfig(**KEYS | {key: 0.3})  # it would be without effect, and nobody would know
+    with pytest.raises(RecipeError, match="second_guide: .*name a guide beside it"):
+        TrainConfig(**KEYS | {"second_guide": "org/model"})
 
 
 @pytest.fixture(scope="module")

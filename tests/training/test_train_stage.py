@@ -202,14 +202,15 @@ def test_a_second_step_with_a_guide(trained, tmp_path):
     told = json.loads((adapter / "manifest.json").read_text())
     told["tasks"]["of the first step alone"] = {"kind": "sts", "instruction": "Compare.", "licence": "CC0 1.0"}
     (adapter / "manifest.json").write_text(json.dumps(told))
-    keys = {"model_name_or_path": str(first / "base"), "adapter": str(adapter), "guide": guide,
+    keys = {"model_name_or_path": str(first / "base"), "adapter": str(adapter), "guide": guide, "second_guide": guide,
             "lora_target_modules": None, "max_steps": 2}
     done = train(ONE, world(tmp_path), **keys)
     assert done.returncode == 0, done.stderr[-2000:]
     manifest = json.loads((tmp_path / "adapter" / "manifest.json").read_text())
     before = manifest["training"]["goes_on_from"]
     assert before["steps"] == 11 and before["rows"]["questions"] == len(triplet_rows()["questions"])
-    assert manifest["training"]["guide"] and {"adapter", "guide"} <= set(manifest["parents"])
+    assert manifest["training"]["guide"] and manifest["training"]["second_guide"]
+    assert {"adapter", "guide", "second_guide"} <= set(manifest["parents"])
     assert manifest["tasks"]["of the first step alone"]["licence"] == "CC0 1.0"  # texts that it was trained on, too
     old, new = (load_file(f / "adapter" / "adapter_model.safetensors") for f in (first, tmp_path))
     change = max((new[name] - old[name]).abs().max().item() for name in old)

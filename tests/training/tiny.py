@@ -46,11 +46,11 @@ class Recorder(EmbeddingTrainer):
         return loss
 
 
-def save_guide(model, folder) -> str:
+def save_guide(model, folder, pooling="mean") -> str:
     """A SentenceTransformer of another pooling than ours: whatever people have."""
     encoder = Transformer(str(model))
     encoder.tokenizer.pad_token = "."
-    SentenceTransformer(modules=[encoder, Pooling(encoder.get_embedding_dimension(), "mean"), Normalize()],
+    SentenceTransformer(modules=[encoder, Pooling(encoder.get_embedding_dimension(), pooling), Normalize()],
                         device="cpu").save_pretrained(str(folder))
     return str(folder)
 
@@ -69,7 +69,8 @@ def trainer(folder, output, *, keys=None, arguments=None, rows=None, dropout=0.0
                       task_type="FEATURE_EXTRACTION", init_lora_weights=False)
     model = get_peft_model(model, shortened(lora))
     config = TrainConfig(**KEYS | (keys or {}))
-    made = Recorder(config, {task: TASKS[task] for task in tables}, tables, guide and frozen(guide, 128, "cpu"),
+    encode = guide and frozen({"guide": guide}, 128, "cpu")
+    made = Recorder(config, {task: TASKS[task] for task in tables}, tables, encode,
                     model=model, args=TrainingArguments(str(output), **ARGUMENTS | (arguments or {})),
                     processing_class=load_tokenizer(str(folder), config.prompt_max_length),
                     eval_dataset=held_out, compute_metrics=score)
