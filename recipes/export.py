@@ -22,6 +22,12 @@ def plan(config: ExportConfig, given: dict) -> Stage:
                           "adapter made by the train stage.")
     parents = {"adapter": adapter, "base_model": locate("base_model", base, "model", config.mirror),
                "triplets": locate("triplets", config.input("triplets"), "dataset", config.mirror)}
+    for number, other in enumerate(config.average):
+        parents[f"average.{number}"] = found = locate("average", other, "model", config.mirror)
+        named = read_manifest(found.path).get("base_model", {}).get("name")
+        if named != base:
+            raise RecipeError(f"average: '{other}' was trained on {named}, and '{adapter.reference}' on {base}; only "
+                              "adapters of one base can be averaged.")
     return Stage("export", f"{config.artifacts}/model", given, parents)
 
 
@@ -43,10 +49,13 @@ def main(config: ExportConfig, given: dict) -> None:
     work, adapter = stage.begin(), read_manifest(stage.parents["adapter"].path)
     base, triplets = stage.parents["base_model"].path, stage.parents["triplets"].path
     limit, tasks = config.max_seq_length, adapter["tasks"]
+    for other in (parent.path for key, parent in stage.parents.items() if key.startswith("average")):
+        tasks = read_manifest(other)["tasks"] | tasks
     with_rows = tasks_of("triplets", triplets)  # a second step may not have those of the first one's tasks
     if adapter["base_model"]["digest"] != stage.parents["base_model"].digest:
         print("export: note: the base model here is not the one the adapter was trained on (its content differs)")
-    model, tokenizer = load_adapted(base, stage.parents["adapter"].path), load_tokenizer(base, limit)
+    adapters = [parent.path for key, parent in stage.parents.items() if key.startswith(("adapter", "average"))]
+    model, tokenizer = load_adapted(base, adapters), load_tokenizer(base, limit)
 
     # ---- prompts: examples are cut as in training, and leave a text the room that it had there ----------------------
     shots, room = {}, limit - adapter["training"]["max_length"]

@@ -263,7 +263,7 @@ def test_bos_and_eos_at_both_ends(run, stock, asked):
 def test_one_vector_everywhere(mirror, run, stock, asked):
     """If this fails, the stock library searches with other vectors than those that were trained."""
     base = mirror / "models" / "mistralai" / "Mistral-7B-v0.1"
-    trained, tokenizer = load_adapted(str(base), str(run / "adapter")), load_tokenizer(str(base), 2048)
+    trained, tokenizer = load_adapted(str(base), [str(run / "adapter")]), load_tokenizer(str(base), 2048)
     ours = vectors_of(trained, tokenizer, asked, 2048).numpy()
     np.testing.assert_allclose(stock.encode(asked, batch_size=4), ours, atol=2e-5)
     np.testing.assert_allclose(alone(run / "model", asked), ours, atol=2e-5)

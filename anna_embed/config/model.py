@@ -106,11 +106,13 @@ class ExportConfig(StageConfig):
     """Adapter and base to a SentenceTransformer that the stock library loads.
 
     Args:
+        average (`list[str]`): Further adapters, say of the steps before; the exported weights are the mean of all.
         max_seq_length (`int`): The model's limit; let it hold the few-shot examples.
         num_examples (`int`): Few-shot examples stored in each task's prompt; drawn from the training rows.
     """
 
     adapter: str | None = field(default=None, **described("Folder or Hub id of the adapter."))
+    average: list[str] = field(default_factory=list, **described("Further adapters, to be averaged with it."))
     triplets: str | None = field(default=None, **described("Folder or Hub id of the triplets (for the examples)."))
     dtype: Literal["float32", "bfloat16"] = field(default="bfloat16", **described("Type of the exported weights."))
     max_seq_length: int = field(default=2048, **described("Tokens of examples, instruction, text and EOS together."))

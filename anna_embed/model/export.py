@@ -15,8 +15,11 @@ BFLOAT16_COSINE = 0.99  # weights rounded to 8 bits of mantissa move a vector by
 TOKEN_BUDGET = 4096
 
 
-def load_adapted(base: str, adapter: str):
+def load_adapted(base: str, adapters: list[str]):
     """The base with the adapter on it, float32, whatever they were stored in.
+
+    Of several adapters the changes of the weights are averaged (model soups, arXiv 2203.05482): their factors stand
+    side by side in one adapter, as the mean of A and the mean of B would not give the mean of B A.
 
     Raises:
         [`RecipeError`]: they do not fit together.
@@ -24,12 +27,21 @@ def load_adapted(base: str, adapter: str):
     from peft import PeftModel
     from transformers import AutoModel
 
-    backbone = AutoModel.from_pretrained(base, dtype=torch.float32)
-    try:
-        return PeftModel.from_pretrained(backbone, adapter).eval()
-    except (RuntimeError, ValueError) as error:
-        raise RecipeError(f"adapter: '{adapter}' does not fit the base '{base}' ({str(error).splitlines()[0]}); name "
-                          "the base that it was trained on.") from None
+    model = AutoModel.from_pretrained(base, dtype=torch.float32)
+    names = [str(number) for number in range(len(adapters))]
+    for name, adapter in zip(names, adapters):
+        try:
+            if name == names[0]:
+                model = PeftModel.from_pretrained(model, adapter, adapter_name=name)
+            else:
+                model.load_adapter(adapter, name)
+        except (RuntimeError, ValueError) as error:
+            raise RecipeError(f"adapter: '{adapter}' does not fit the base '{base}' ({str(error).splitlines()[0]}); "
+                              "name the base that it was trained on.") from None
+    if len(adapters) > 1:
+        model.add_weighted_adapter(names, [1 / len(names)] * len(names), "mean", combination_type="cat")
+        model.set_adapter("mean")
+    return model.eval()
 
 
 def vectors_of(model, tokenizer, texts: list[str], max_seq_length: int) -> torch.Tensor:

@@ -1,12 +1,14 @@
 """The exported folder gives, in the stock library, the vectors that training computed: one vector everywhere."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 import recipes.export
 import torch
 from llama2_style import save_bos_tokenizer
+from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 from small import SENTENCES, TASKS, save_tiny_model, triplet_rows
 from trained import rewrite, write_adapter, write_triplets
@@ -49,7 +51,7 @@ def run(request, tmp_path_factory):
 @pytest.fixture(scope="module")
 def trainer(run):
     """What training computes: texts to token ids and vectors, from the adapter on the base."""
-    model, tokenizer = load_adapted(run / "base", run / "artifacts" / "adapter"), load_tokenizer(run / "base", LIMIT)
+    model, tokenizer = load_adapted(run / "base", [run / "artifacts" / "adapter"]), load_tokenizer(run / "base", LIMIT)
     return lambda texts: (tokenize(tokenizer, texts, LIMIT), vectors_of(model, tokenizer, texts, LIMIT).numpy())
 
 
@@ -164,6 +166,34 @@ def test_weights_that_are_no_numbers(run, tmp_path):
     save_file({name: weight * float("nan") for name, weight in load_file(file).items()}, file)
     with pytest.raises(RecipeError, match="export: a vector is not finite"):
         export(tmp_path)
+
+
+def test_the_mean_of_two_adapters(run, tmp_path):
+    """If this fails, what is said to be the mean of two steps is some other model: the mean of the factors, say."""
+    for name, rank in (("first", 4), ("second", 6)):
+        write_triplets(tmp_path / name)
+        write_adapter(tmp_path / name, run / "base", rank)
+        export(tmp_path / name)
+    told = tmp_path / "second" / "adapter" / "manifest.json"
+    rewrite(told, tasks=read_manifest(told.parent)["tasks"] | {"of the second alone": TASKS["graded"]})
+    both = export(tmp_path / "first", average=[str(tmp_path / "second" / "adapter")])
+    shutil.copytree(both, tmp_path / "both")
+    export(tmp_path / "first")
+    first, second, mean = (load_file(tmp_path / name / "model.safetensors")
+                           for name in ("first/model", "second/model", "both"))
+    assert sum((first[name] - second[name]).abs().max() > 0.01 for name in mean) >= 7
+    for name, weight in mean.items():
+        torch.testing.assert_close(weight, (first[name] + second[name]) / 2, rtol=1e-5, atol=1e-6)
+    manifest = read_manifest(tmp_path / "both")
+    assert "of the second alone" in manifest["tasks"] and "average.0" in manifest["parents"]
+
+
+def test_adapters_of_two_bases_have_no_mean(run, tmp_path):
+    """The mean of weights that have nothing in common embeds nothing."""
+    shutil.copytree(run / "artifacts" / "adapter", tmp_path / "other")
+    rewrite(tmp_path / "other" / "manifest.json", base_model={"name": "org/another", "digest": "", "commit": None})
+    with pytest.raises(RecipeError, match="average: '.*other' was trained on org/another, and .* of one base"):
+        export(run / "artifacts", average=[str(tmp_path / "other")])
 
 
 def test_rounded_weights(run, tmp_path):

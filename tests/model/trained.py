@@ -20,11 +20,11 @@ def write_triplets(artifacts: Path) -> None:
     stage.finish(stage.manifest(rows, files=data_files(rows), tasks=TASKS))
 
 
-def write_adapter(artifacts: Path, base: Path, **training) -> None:
+def write_adapter(artifacts: Path, base: Path, rank: int = 4, **training) -> None:
     """A random adapter, large enough to show; `training` is what the manifest says of it beside the defaults."""
-    torch.manual_seed(5)
+    torch.manual_seed(1 + rank)
     model = get_peft_model(AutoModel.from_pretrained(base, dtype="float32"), LoraConfig(
-        r=4, lora_alpha=8, target_modules="all-linear", task_type="FEATURE_EXTRACTION", init_lora_weights=False))
+        r=rank, lora_alpha=8, target_modules="all-linear", task_type="FEATURE_EXTRACTION", init_lora_weights=False))
     stage = Stage("train", f"{artifacts}/adapter", {"example_max_length": 12}, {})
     model.save_pretrained(stage.begin())
     named = {"name": str(base), "digest": locate("base", str(base), "model", []).digest, "commit": None}
