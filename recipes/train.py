@@ -53,10 +53,12 @@ def main(config: TrainConfig, training_args, model_args, given: dict) -> None:
 
     from anna_embed.hub.cards import render
     from anna_embed.hub.names import hub_id
+    from anna_embed.kinds import KINDS
     from anna_embed.origin import licence_of
     from anna_embed.schema import TRIPLETS
     from anna_embed.tables import read_split, tasks_of
-    from anna_embed.teacher.dense import frozen
+    from anna_embed.teacher.guides import Guide, texts_of
+    from anna_embed.teacher.shards import Processes
     from anna_embed.tokens import load_tokenizer
     from anna_embed.training.checkpoints import last_complete
     from anna_embed.training.forecast import as_text, forecast
@@ -95,15 +97,24 @@ def main(config: TrainConfig, training_args, model_args, given: dict) -> None:
     training_args.output_dir = str(work / ".checkpoints")
     guides = {key: parent for key, parent in stage.parents.items() if key in ("guide", "second_guide")}
     guided = {key: hub_id(getattr(config, key)) or "a folder of this machine" for key in guides}
-    paths = {key: parent.path for key, parent in guides.items()}
-    guide = frozen(paths, config.max_length, training_args.device) if guides else None
+    guide, texts = None, []
+    if guides:
+        dtype = "bfloat16" if training_args.bf16 else "float32"
+        guide = Guide(guides, Path(config.artifacts) / ".cache" / "vectors", config.max_length, dtype)
+        ungraded = [table for task, table in rows.items() if not KINDS[tasks[task]["kind"]].graded]
+        texts = texts_of(ungraded, config.num_negatives)
     trainer = EmbeddingTrainer(config, tasks, rows, guide, model=model, args=training_args, processing_class=tokenizer,
                                eval_dataset=held_out, compute_metrics=score)
     facts = forecast(trainer)
     if trainer.is_world_process_zero():
         print(f"train: {trainer.accelerator.num_processes} process(es)\n{as_text(facts)}", flush=True)
+        if guide:
+            left = guide.missing(texts)
+            print(f"  guide          {left:,} vectors of {len(texts):,} texts to make first", flush=True)
     if config.dry_run:
         return
+    if guide:
+        guide.embed(texts, Processes(work / ".failed"))
     trainer.train(resume_from_checkpoint=last_complete(training_args.output_dir))
     if trainer.save_on_term.stopped:
         done = f"step {trainer.state.global_step} of {trainer.state.max_steps}"

@@ -26,6 +26,9 @@ class TrainConfig(StageConfig):
         adapter (`str`): Training goes on from this adapter, as a second step; LoRA's settings are those of it.
         max_examples (`int`): 0 to this many few-shot examples stand in front of queries, drawn from the same batch.
         token_budget (`int`): Tokens per forward pass; decides memory, never the result.
+        kept_tokens (`int`): Tokens of a process whose activations are kept between the two passes of a step; what is
+            beyond is run forward twice. Memory for a third of the time, never the result. The last forward pass of a
+            step is always kept.
         task_weights (`dict[str, float]`): The mixture: how often an epoch passes over a task's rows, 1 if not named.
         eval_rows (`int`): With transformers' `eval_strategy`, `eval_steps` and `load_best_model_at_end`, so many
             held-out rows of each task of the pairs are scored during training; the same for every seed.
@@ -54,6 +57,7 @@ class TrainConfig(StageConfig):
     prompt_max_length: int = field(default=2048, **described("Tokens of examples, instruction and query together."))
     example_group_size: int = field(default=32, **described("Queries that share one draw of examples."))
     token_budget: int = field(default=4096, **described("Tokens per forward pass."))
+    kept_tokens: int = field(default=0, **described("Tokens whose activations are kept instead of computed twice."))
     task_weights: dict[str, float] = field(default_factory=dict, **described("Passes over a task's rows per epoch."))
     eval_rows: int = field(default=200, **described("Held-out rows of each task that eval_strategy scores."))
     dry_run: bool = field(default=False, **described("Print what training will do, and stop."))
@@ -74,6 +78,7 @@ class TrainConfig(StageConfig):
         self.require("prompt_max_length", self.prompt_max_length >= self.max_length, "it may not be below max_length")
         self.require("max_examples", 0 <= self.max_examples <= 16, "write 0 to 16; the report's recipe uses 5")
         self.require("token_budget", self.token_budget >= 1, "write a number of tokens, for example 2048")
+        self.require("kept_tokens", self.kept_tokens >= 0, "write 0 or more tokens, for example 4096")
         self.require("example_group_size", self.example_group_size >= 1, "write 1 or more")
         self.require("task_weights", all(0 < w < math.inf for w in self.task_weights.values()),
                      "write a positive number for each task; leave a task out of the recipe to train without it")

@@ -54,6 +54,11 @@ class Row:
     start: int = 0
 
     @property
+    def size(self) -> int:
+        """Tokens that the model runs through."""
+        return len(self.input_ids)
+
+    @property
     def key_positions(self) -> torch.Tensor:
         """The positions of the prefix and of the row."""
         return torch.cat([torch.arange(self.start), self.position_ids])

@@ -31,6 +31,11 @@ class PaddedRows:
     last: torch.Tensor
     texts: torch.Tensor
 
+    @property
+    def size(self) -> int:
+        """Tokens that the model runs through, padding included."""
+        return self.input_ids.numel()
+
     def inputs(self, config, dtype: torch.dtype, device: torch.device) -> dict:
         """What the model is called with."""
         return {"input_ids": self.input_ids.to(device), "attention_mask": self.attention_mask.to(device)}

@@ -1,8 +1,6 @@
 """Dense vectors by any SentenceTransformer, each text embedded once."""
 
-import math
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -54,28 +52,8 @@ def encode(model, texts: list[str], prompt: str = "", batch_size: int = 64, prog
     return vectors
 
 
-def frozen(paths: dict[str, str], max_length: int, device) -> Callable[[list[str]], np.ndarray]:
-    """What guides training: from bare texts, of which `max_length` tokens are read, to unit vectors.
-
-    The vectors of several models stand side by side, scaled, so that their products are the means of the cosines.
-
-    Args:
-        paths (`dict[str, str]`): The recipe's keys and the folders that they name.
-    """
-    encoders = []
-    for key, path in paths.items():
-        model = load(path, device=str(device))
-        model.max_seq_length = min(model.max_seq_length or max_length, max_length)
-        encoders.append(partial(encode, model, progress=False, key=key))
-
-    def guide(texts):
-        return np.concatenate([encoder(texts) for encoder in encoders], axis=1) / math.sqrt(len(encoders))
-
-    return guide
-
-
 def embed(store: VectorStore, keys: np.ndarray, read: Callable[[np.ndarray], list[str]], model, batch_size: int,
-          processes: Processes, description: str = "Embedding") -> Vectors:
+          processes: Processes, description: str = "Embedding", key: str = "dense_model") -> Vectors:
     """Embeds those texts that the store lacks, shard by shard, every process its part.
 
     Args:
@@ -86,6 +64,7 @@ def embed(store: VectorStore, keys: np.ndarray, read: Callable[[np.ndarray], lis
         batch_size (`int`): Texts per forward pass.
         processes (`Processes`): Share the work.
         description (`str`): Stands in front of the bar.
+        key (`str`): The recipe's key that names the model.
 
     Returns:
         `Vectors`: of all the texts, in the order of the keys.
@@ -97,7 +76,8 @@ def embed(store: VectorStore, keys: np.ndarray, read: Callable[[np.ndarray], lis
         with processes.together():
             for number in processes.share(paths, [len(places) for places in shards], description, "text"):
                 places = shards[number]
-                store.add(keys[places], encode(model, read(places), store.prompt, batch_size, progress=False))
+                vectors = encode(model, read(places), store.prompt, batch_size, progress=False, key=key)
+                store.add(keys[places], vectors)
         store.refresh()
     return store.of(keys)
 

@@ -27,8 +27,8 @@ class Batch:
         present (`torch.Tensor`): (B, 1 + K) bool.
         teacher (`torch.Tensor`, *optional*): (B, 1 + K) teacher scores, for kinds with soft labels.
         score (`torch.Tensor`): (B,) graded similarity; NaN where there is none.
-        guide (`torch.Tensor`, *optional*): (B, N) a frozen model's cosines of queries and texts, see `guide.py`.
-        compared (`torch.Tensor`, *optional*): (B, N) bool, which of them are soft labels.
+        guide (`torch.Tensor`, *optional*): (N, N) a frozen model's cosines of all texts, see `guide.py`.
+        compared (`torch.Tensor`, *optional*): (N, N) bool, which of them are soft labels.
     """
 
     tokens: list[list[int]]

@@ -7,8 +7,8 @@ from collections import Counter
 
 import torch
 
-from anna_embed.engine import Row, count, plan
-from anna_embed.training.guide import compare
+from anna_embed.engine import count, plan
+from anna_embed.training.gather import kept_rows, shares
 
 STEPS = 2  # of each task that are built to count tokens: those of titles and of passages differ by a factor of forty
 
@@ -23,27 +23,25 @@ def forecast(trainer) -> dict:
     Returns:
         `dict`: `steps` and `steps_per_epoch`; `queries_per_step` of each task; per step `tokens`, `distinct_tokens`
         (after sharing) and `rows`; `target_entropy` of each task with soft labels; `tokens_per_second` and `hours`
-        (from the largest row of these steps) and `peak_gb` of this process. With other processes the rows are shared;
-        a guide reads the whole batch in each.
+        (from the largest row of these steps) and `peak_gb` of this process. What a guide embeds is not in them.
     """
     steps, arguments = trainer.steps, trainer.args
     total = arguments.max_steps if arguments.max_steps > 0 else math.ceil(steps.per_epoch * arguments.num_train_epochs)
     built, weights = steps_to_count([task for task, _ in steps.of_epoch(0)[:total]])
-    batches = [steps.build(step)[1] for step in built]
-    lists = [batch.tokens for batch in batches]
+    lists = [steps.build(step)[1].tokens for step in built]
     sizes = [count(tokens) for tokens in lists]
     rows = [plan(tokens, trainer.config.token_budget, trainer.model.config) for tokens in lists]
-    seconds = _seconds(trainer, max((row for step in rows for row in step), key=_size))
-    # Every row but the last is run forward once more, which costs a third of forward and backward.
-    work = weighted_mean(weights, [sum(map(_size, step)) * 4 / 3 - _size(step[-1]) / 3 for step in rows])
-    guided = _guided_seconds(steps.guide, batches, weights) if steps.guide else 0.0
+    seconds = _seconds(trainer, max((row for step in rows for row in step), key=lambda row: row.size))
+    processes = trainer.accelerator.num_processes
+    work = weighted_mean(weights, [_work([row.size for row in step], processes, trainer.config.kept_tokens)
+                                   for step in rows])
     return {"steps": total, "steps_per_epoch": steps.per_epoch, "queries_per_step": steps.batch_sizes,
             "tokens_per_step": round(weighted_mean(weights, [s.tokens for s in sizes])),
             "distinct_tokens_per_step": round(weighted_mean(weights, [s.distinct for s in sizes])),
             "rows_per_step": round(weighted_mean(weights, [len(step) for step in rows]), 1),
             "target_entropy": {name: round(value, 3) for name, value in trainer.entropies.items()},
             "tokens_per_second": round(1 / seconds, 1),
-            "hours": round(total * (work * seconds / trainer.accelerator.num_processes + guided) / 3600, 2),
+            "hours": round(total * work * seconds / 3600, 2),
             "peak_gb": round(_peak(arguments.device), 1)}
 
 
@@ -70,9 +68,11 @@ def weighted_mean(weights: list[float], values: list[float]) -> float:
     return sum(weight * value for weight, value in zip(weights, values, strict=True)) / sum(weights)
 
 
-def _size(row) -> int:
-    """Tokens, or cells of a padded row."""
-    return len(row.input_ids) if isinstance(row, Row) else row.input_ids.numel()
+def _work(sizes: list[int], processes: int, kept_tokens: int) -> float:
+    """Tokens that the busiest process runs forward and backward in a step. The second forward pass of the rows that
+    are not kept costs a third of both."""
+    shared = [[sizes[number] for number in own] for own in shares(sizes, processes)]
+    return max(sum(own) + sum(own[: len(own) - kept_rows(own, kept_tokens)]) / 3 for own in shared)
 
 
 def _seconds(trainer, row) -> float:
@@ -84,17 +84,7 @@ def _seconds(trainer, row) -> float:
         if trainer.args.device.type == "cuda":
             torch.cuda.synchronize()
     model.zero_grad(set_to_none=True)
-    return (time.perf_counter() - started) / _size(row)
-
-
-def _guided_seconds(guide, batches, weights) -> float:
-    """What a guide takes for a batch: timed on the one whose size is nearest to the mean."""
-    sizes = [sum(map(len, batch.texts)) for batch in batches]
-    mean = weighted_mean(weights, sizes)
-    number = min(range(len(sizes)), key=lambda n: abs(sizes[n] - mean))
-    started = time.perf_counter()
-    compare(batches[number], guide)
-    return (time.perf_counter() - started) * mean / sizes[number]
+    return (time.perf_counter() - started) / row.size
 
 
 def _peak(device: torch.device) -> float:

@@ -14,7 +14,7 @@ from anna_embed.kinds import KINDS
 from anna_embed.parsing import RecipeError
 from anna_embed.training.check import check_arguments, check_tasks
 from anna_embed.training.checkpoints import KeepBest, MarkComplete, SaveOnTerm
-from anna_embed.training.gather import sum_across
+from anna_embed.training.gather import kept_rows, shares, sum_across
 from anna_embed.training.held_out import check_best, tokens_of
 from anna_embed.training.losses import cosent, distillation, info_nce, target_entropy
 from anna_embed.training.steps import Steps
@@ -28,8 +28,9 @@ class EmbeddingTrainer(Trainer):
     Every process makes the same plan of the batch (its distinct texts, packed into rows that share prefixes), encodes
     its share of the rows without gradients, and learns all vectors. The loss and its gradient with respect to every
     vector are then computed on every process alike; each runs its rows once more with gradients (GradCache,
-    arXiv 2101.06983) with the randomness replayed, and the adapter's gradients are summed. So neither the number of
-    processes nor the token budget can change the result beyond rounding.
+    arXiv 2101.06983) with the randomness replayed, but for the last ones, whose graphs it has kept
+    (`kept_tokens`), and the adapter's gradients are summed. So neither the number of processes nor the token budget
+    nor what is kept can change the result beyond rounding.
 
     Args:
         config ([`TrainConfig`]): Batch sizes, losses, prompts.
@@ -78,21 +79,21 @@ class EmbeddingTrainer(Trainer):
         model.train()
         task, batch = self.steps.batch(self.state.global_step, self.state.global_step + 1 == self.state.max_steps)
         rows = plan(batch.tokens, self.config.token_budget, model.config)
-        own = range(self.accelerator.process_index, len(rows), self.accelerator.num_processes)
-        held = own[-1] if len(own) else None  # the last row's graph is kept, so that it is run once only
-        vectors, live = self._empty(model, rows), None
-        for number in own:
-            if number == held:
-                live = self.embed(model, rows[number], number)
-                vectors[number] = live.detach().clone()
-            else:
-                with torch.no_grad():
-                    vectors[number] = self.embed(model, rows[number], number)
+        sizes = [row.size for row in rows]
+        own = shares(sizes, self.accelerator.num_processes)[self.accelerator.process_index]
+        again = len(own) - kept_rows([sizes[number] for number in own], self.config.kept_tokens)
+        vectors, live = self._empty(model, rows), {}
+        for number in own[:again]:
+            with torch.no_grad():
+                vectors[number] = self.embed(model, rows[number], number)
+        for number in own[again:]:
+            live[number] = self.embed(model, rows[number], number)
+            vectors[number] = live[number].detach().clone()
         sum_across(vectors)
         loss, gradients, parts = self._loss(task, batch, vectors, rows)
-        if live is not None:
-            live.backward(gradients[held])
-        for number in own[:-1]:
+        for number in own[again:]:
+            live.pop(number).backward(gradients[number])
+        for number in own[:again]:
             self.embed(model, rows[number], number).backward(gradients[number])
         parameters = [p for p in model.parameters() if p.requires_grad]
         for parameter in parameters:
@@ -134,7 +135,7 @@ class EmbeddingTrainer(Trainer):
                 entropy = target_entropy(teacher, present, self.config.teacher_temperature)
                 parts |= {"loss_soft": soft.item(), "target_entropy": entropy.item()}
             if batch.guide is not None:
-                guided = distillation(queries @ embeddings.T, batch.guide.to(device), batch.compared.to(device),
+                guided = distillation(embeddings @ embeddings.T, batch.guide.to(device), batch.compared.to(device),
                                       self.config.temperature, self.config.guide_temperature)
                 loss = loss + self.config.guide_weight * guided
                 parts |= {"loss_guide": guided.item()}
@@ -147,7 +148,8 @@ class EmbeddingTrainer(Trainer):
     # ---- held-out rows ----------------------------------------------------------------------------------------------
     def get_eval_dataloader(self, eval_dataset=None) -> list:
         """This process's share of the packed rows of all held-out texts, with their numbers."""
-        return list(enumerate(self.held_out_rows))[self.accelerator.process_index:: self.accelerator.num_processes]
+        own = shares([row.size for row in self.held_out_rows], self.accelerator.num_processes)
+        return [(number, self.held_out_rows[number]) for number in own[self.accelerator.process_index]]
 
     @torch.no_grad()
     def evaluation_loop(self, dataloader, description, prediction_loss_only=None, ignore_keys=None,

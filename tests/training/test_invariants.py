@@ -53,6 +53,15 @@ def test_token_budget_changes_nothing(tiny_model, tmp_path):
     assert_same(tiny, endless, 1e-5, 1e-5)
 
 
+@pytest.mark.parametrize("kept", [100, 10**9])
+def test_what_is_kept_changes_nothing(tiny_model, tmp_path, kept):
+    """Activations that are kept save time; a row that were run with other dropout, or whose gradient were lost or
+    counted twice, would be another training."""
+    options = STILL | {"dropout": 0.1}
+    twice, kept = (train_one(tiny_model, tmp_path, options | {"keys": {"kept_tokens": n}}) for n in (0, kept))
+    assert_same(twice, kept, 0, 1e-6)
+
+
 @pytest.mark.parametrize("dropout, tolerance", [(0.0, 1e-4), (0.1, 1e-5)])
 def test_step_equals_plain_autograd(tiny_model, tmp_path, dropout, tolerance):
     """Gradient caching replays dropout exactly, or its gradients belong to other vectors than the loss does."""

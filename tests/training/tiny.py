@@ -14,10 +14,12 @@ from sentence_transformers.sentence_transformer.modules import Normalize, Poolin
 from small import TASKS, triplet_rows
 from transformers import AutoModel, TrainingArguments
 
+from anna_embed.artifacts import locate
 from anna_embed.config import TrainConfig
 from anna_embed.evaluation.in_training import HeldOutScores
 from anna_embed.schema import TRIPLETS
-from anna_embed.teacher.dense import frozen
+from anna_embed.teacher.guides import Guide, texts_of
+from anna_embed.teacher.shards import Processes
 from anna_embed.tokens import load_tokenizer
 from anna_embed.training.lora import shortened
 from anna_embed.training.trainer import EmbeddingTrainer
@@ -55,6 +57,14 @@ def save_guide(model, folder, pooling="mean") -> str:
     return str(folder)
 
 
+def guide_of(paths, texts, folder) -> Guide:
+    """The guide that these models are, when it has embedded some texts."""
+    models = {key: locate(key, path, "model", []) for key, path in zip(("guide", "second_guide"), paths)}
+    made = Guide(models, Path(folder) / "vectors", 128, "float32")
+    made.embed(texts, Processes(Path(folder) / ".failed"))
+    return made
+
+
 def trainer(folder, output, *, keys=None, arguments=None, rows=None, dropout=0.0, dtype="float32", held_out=None,
             score=None, guide=None) -> Recorder:
     """A fresh trainer whose adapter starts from random numbers on both sides, so that every weight has a gradient."""
@@ -69,7 +79,7 @@ def trainer(folder, output, *, keys=None, arguments=None, rows=None, dropout=0.0
                       task_type="FEATURE_EXTRACTION", init_lora_weights=False)
     model = get_peft_model(model, shortened(lora))
     config = TrainConfig(**KEYS | (keys or {}))
-    encode = guide and frozen({"guide": guide}, 128, "cpu")
+    encode = guide and guide_of([guide], texts_of(list(tables.values()), config.num_negatives), output)
     made = Recorder(config, {task: TASKS[task] for task in tables}, tables, encode,
                     model=model, args=TrainingArguments(str(output), **ARGUMENTS | (arguments or {})),
                     processing_class=load_tokenizer(str(folder), config.prompt_max_length),
