@@ -1,17 +1,18 @@
 """The k nearest passages of each query: exact, in blocks with a running merge, never a queries x passages matrix."""
 
+import time
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from anna_embed.teacher.running import best_of, index_in, score_in
 from anna_embed.teacher.shards import Processes
 
 QUERY_BLOCK, PASSAGE_BLOCK = 1024, 16384  # at most; a block's scores are then 64 MB
-GROUP = 32  # passages whose best score stands for them at first
 SLACK = 16  # passages found beyond k: their order in the blocks is right but for the last bits
 SHARD = 4096  # queries searched for at a time, each passage being read once: what a kill may cost
-LOWEST = torch.iinfo(torch.int64).min
 
 
 def search(queries, passages, k: int, memory_gb: float, folder: Path, processes: Processes,
@@ -44,7 +45,9 @@ def top_k(queries: np.ndarray, passages, k: int, memory_gb: float = 4.0,
     """The k passages nearest to each query by dot product.
 
     The last bits of a matrix product depend on the shape of its blocks, so a few more than k are taken and scored
-    again by `similarity`: the result is the same for any blocks, device and number of processes.
+    again by `similarity`: the result is the same for any blocks, device and number of processes. Where a CPU is
+    faster at bfloat16 the products are of that type and some more are taken; a query whose k nearest these are not
+    proven to hold is searched for once more in float32.
 
     Args:
         queries (`np.ndarray`): (q, dim).
@@ -57,19 +60,73 @@ def top_k(queries: np.ndarray, passages, k: int, memory_gb: float = 4.0,
         `tuple[np.ndarray, np.ndarray]`: indices (int64) and scores (float32), each (q, min(k, n)), best first, ties by
         index.
     """
-    k, found = min(k, len(passages)), min(k + SLACK, len(passages))
+    k = min(k, len(passages))
     if not len(queries) or not k:
         return np.empty((len(queries), k), np.int64), np.empty((len(queries), k), np.float32)
+    if device != "cpu" or not bfloat16_is_faster(queries.shape[1]):
+        index, _ = _find(queries, passages, k + SLACK, memory_gb, device, torch.float32)
+        return _exactly(queries, passages, index, k, memory_gb)
+    index, limit = _find(queries, passages, k + k // 2 + SLACK, memory_gb, device, torch.bfloat16)
+    places, scores = _exactly(queries, passages, index, k, memory_gb)
+    unsure = np.flatnonzero(scores[:, -1] <= limit)
+    if len(unsure):
+        index, _ = _find(queries[unsure], passages, k + SLACK, memory_gb, device, torch.float32)
+        places[unsure], scores[unsure] = _exactly(queries[unsure], passages, index, k, memory_gb)
+    return places, scores
+
+
+@cache
+def bfloat16_is_faster(dim: int) -> bool:
+    """Whether this CPU has instructions for it: measured on a small product."""
+    seconds = []
+    for dtype in (torch.float32, torch.bfloat16):
+        left, right = (torch.ones(rows, dim, dtype=dtype) for rows in (512, 4096))
+        for _ in range(2):  # the second counts
+            started = time.perf_counter()
+            torch.mm(left, right.T)
+            last = time.perf_counter() - started
+        seconds.append(last)
+    return seconds[1] < 0.7 * seconds[0]
+
+
+def _find(queries, passages, found, memory_gb, device, dtype):
+    """Candidates by products of a type, and what no other passage's exact product exceeds.
+
+    Returns:
+        `tuple[np.ndarray, np.ndarray]`: indices (int64) of shape (q, min(found, n)), and a float32 of shape (q,); all
+        passages are candidates where it is minus infinity.
+    """
+    found = min(found, len(passages))
     query_block, passage_block = block_sizes(memory_gb, queries.shape[1])
     asked = [_tensor(queries[first: first + query_block], device) for first in range(0, len(queries), query_block)]
-    best = [torch.full((len(block), found), LOWEST, device=device) for block in asked]
-    room = torch.empty(query_block * (passage_block + GROUP), device=device)  # new memory each time would cost more
-    for first in range(0, len(passages), passage_block):
-        block = _tensor(passages[first: first + passage_block], device)
-        for n, some in enumerate(asked):
-            best[n] = _merge(best[n], _scores(some, block, room, found), first, len(block))
-    index = np.concatenate([(0xFFFFFFFF - (b & 0xFFFFFFFF)).cpu().numpy() for b in best])
-    return _exactly(queries, passages, index, k, memory_gb)
+    longest, lost = [0.0], [0.0]  # of the passages: norms, and those of what rounding takes from them
+
+    def blocks():
+        for first in range(0, len(passages), passage_block):
+            block = _tensor(passages[first: first + passage_block], device)
+            rounded = block.to(dtype)
+            if dtype != torch.float32:
+                longest.append(block.norm(dim=1).max().item())
+                lost.append((block - rounded).norm(dim=1).max().item())
+            yield rounded
+
+    keys = best_of([some.to(dtype) for some in asked], blocks(), min(passage_block, len(passages)), found)
+    limit = np.full(len(queries), -np.inf, np.float32)
+    if found < len(passages) and dtype != torch.float32:
+        some = torch.cat(asked)
+        norms, taken, worst = some.norm(dim=1), (some - some.to(dtype)).norm(dim=1), score_in(keys[:, -1])
+        limit = (worst + _error(norms, taken, max(longest), max(lost), some.shape[1], worst)).cpu().numpy()
+    return index_in(keys).cpu().numpy(), limit
+
+
+def _error(norms, taken, longest, lost, dim, worst):
+    """How far a product of vectors rounded to bfloat16, itself rounded to bfloat16, may be from the exact one.
+
+    Cauchy-Schwarz for what rounding took from either vector, `dim` roundings of float32 in the sum (and in the exact
+    product's), and a bfloat16's last bit: 2^-8 of the result.
+    """
+    products = (norms + taken) * (longest + lost)
+    return taken * longest + (norms + taken) * lost + 2 * dim * 2.0**-24 * products + 2.0**-8 * worst.abs() + 1e-30
 
 
 def similarity(queries: np.ndarray, passages: np.ndarray) -> np.ndarray:
@@ -85,72 +142,14 @@ def block_sizes(memory_gb: float, dim: int) -> tuple[int, int]:
     """Queries and passages per block.
 
     Of a block there are its float32 scores, their group maxima and, if very many tie, the keys of all of them: about
-    40 bytes a score at worst; and the passages themselves as float16 and float32.
+    40 bytes a score at worst; and the passages themselves as float16, float32 and bfloat16.
     """
-    passages = int(min(PASSAGE_BLOCK, max(1, memory_gb * 1e9 / 4 // (6 * dim))))
+    passages = int(min(PASSAGE_BLOCK, max(1, memory_gb * 1e9 / 4 // (8 * dim))))
     return int(min(QUERY_BLOCK, max(1, memory_gb * 1e9 / 2 // (40 * passages)))), passages
 
 
 def _tensor(array, device):
     return torch.from_numpy(np.ascontiguousarray(array)).to(device).float()
-
-
-def _scores(queries, passages, room, found):
-    """Dot products in groups of passages, (q, groups, group); minus infinity fills the last group up."""
-    width = len(passages)
-    group = 1 << (max(1, min(GROUP, width // (4 * found))).bit_length() - 1)
-    scores = room[: len(queries) * (width + -width % group)].view(len(queries), -1)
-    torch.mm(queries, passages.T, out=scores[:, :width])
-    scores[:, width:] = -torch.inf
-    return scores.unflatten(1, (-1, group))
-
-
-def _merge(best, scores, first, width):
-    """The running best of some queries, with a block's scores merged in.
-
-    Score and index share one int64 key, larger for a higher score and then for a lower index, so a key has no tie.
-
-    Args:
-        best (`torch.Tensor`): (q, found) keys, descending.
-        scores (`torch.Tensor`): (q, groups, group) float32.
-        first (`int`): Index of the block's first passage.
-        width (`int`): Passages of the block.
-    """
-    rows, columns, values = _promising(scores, best)
-    real = columns < width
-    rows, keys = rows[real], _keys(values[real], first + columns[real])
-    count = torch.bincount(rows, minlength=len(best))
-    place = torch.arange(len(rows), device=rows.device) - (count.cumsum(0) - count)[rows]  # rows ascend
-    new = best.new_full((len(best), int(count.max())), LOWEST)
-    new[rows, place] = keys
-    return torch.cat([best, new], 1).topk(best.shape[1], 1).values
-
-
-def _promising(scores, best):
-    """Rows, columns and values of all scores that may enter the best: few, once the best are good.
-
-    As many groups as are wanted have a score of at least the weakest of their maxima; so nothing below it enters.
-    """
-    found, maxima, limit = best.shape[1], scores.amax(2), _score(best[:, -1:])
-    if maxima.shape[1] >= found:
-        limit = torch.maximum(limit, maxima.topk(found, 1).values[:, -1:])
-    rows, groups = (maxima >= limit).nonzero(as_tuple=True)
-    some = scores[rows, groups]
-    which, inner = (some >= limit[rows]).nonzero(as_tuple=True)
-    return rows[which], groups[which] * scores.shape[2] + inner, some[which, inner]
-
-
-def _keys(scores, index):
-    bits = (scores + 0.0).view(torch.int32)  # adding zero makes one zero of the two
-    ascending = bits ^ ((bits >> 31) & 0x7FFFFFFF)
-    return (ascending.long() << 32) + (0xFFFFFFFF - index)
-
-
-def _score(keys):
-    """The score in a key; minus infinity for the lowest, which no passage has."""
-    ascending = (keys >> 32).int()
-    scores = (ascending ^ ((ascending >> 31) & 0x7FFFFFFF)).view(torch.float32)
-    return torch.where(keys == LOWEST, -torch.inf, scores)
 
 
 def _exactly(queries, passages, index, k, memory_gb):
