@@ -7,6 +7,7 @@
     python -m anna_embed table2             the report's Table 2, recomputed, and which of its claims hold
     python -m anna_embed compare artifacts/quickstart/results           beside the public models, by category
     python -m anna_embed scores artifacts/quickstart/results --output scores.json     runs side by side
+    python -m anna_embed record artifacts/quickstart/adapter --output training.json       a run of training in one file
     python -m anna_embed near_duplicates artifacts/quickstart/pairs     training texts that repeat evaluation texts
     python -m anna_embed submission artifacts/quickstart --name me/anna --revision COMMIT --output submission
 """
@@ -33,6 +34,10 @@ def main(argv: list[str] | None = None) -> None:
     scores.add_argument("results", nargs="+", metavar="FOLDER", help="a results artifact")
     scores.add_argument("--output", metavar="FILE", help="also write them as JSON, with how each was made")
     scores.set_defaults(run=show_scores)
+    record = commands.add_parser("record", help="a run of training in one JSON file: keys, hashes, versions, curve")
+    record.add_argument("adapter", metavar="FOLDER", help="an adapter that recipes.train made")
+    record.add_argument("--output", metavar="FILE", required=True, help="where it is written")
+    record.set_defaults(run=write_record)
     audit = commands.add_parser("near_duplicates", help="training texts that nearly repeat evaluation texts")
     audit.add_argument("sources", nargs="+", metavar="SOURCE", help="a pairs artifact, or any dataset's folder or id")
     audit.add_argument("--mirror", nargs="+", action="extend", default=[], metavar="FOLDER", help="read from here")
@@ -83,6 +88,15 @@ def show_scores(arguments: argparse.Namespace) -> None:
     print(as_text(found["scores"]).strip())
     if arguments.output:
         _write_json(Path(arguments.output), found)
+
+
+def write_record(arguments: argparse.Namespace) -> None:
+    from pathlib import Path
+
+    from anna_embed.evaluation.record import training_record
+
+    _write_json(Path(arguments.output), training_record(arguments.adapter))
+    print(f"record: made {arguments.output}")
 
 
 def show_near_duplicates(arguments: argparse.Namespace) -> None:

@@ -18,12 +18,14 @@ from anna_embed.config.base import described
 from anna_embed.parsing import RecipeError, check_type, one_sentence, parse
 
 NAIVE, MARGIN = {"margin": 1.0, "top_k": 7}, {"margin": 0.95, "top_k": 7}
-HARD = {"soft_label_weight": 0.0, "max_examples": 0}  # InfoNCE with one positive, nothing in front of a query
-DENSE = {"max_examples": 0}  # the recipe's soft labels
+# InfoNCE with one positive, nothing in front of a query; None takes a key out of the recipe.
+HARD = {"soft_label_weight": 0.0, "teacher": "dense", "teacher_temperature": 0.05, "max_examples": 0, "guide": None,
+        "second_guide": None, "guide_weight": None, "guide_temperature": None}
+DENSE = HARD | {"soft_label_weight": 1.0}
 # Name: what it is, keys of the mine stage, keys of the train stage, and what it is compared with.
 VARIANTS = {
     "in_batch": ("hard InfoNCE, in-batch negatives alone", MARGIN, HARD | {"num_negatives": 0}, None),
-    "naive": ("+ a hard negative from the best 7 below the positive", NAIVE, HARD, "in_batch"),
+    "naive": ("+ hard negatives from the best 7 below the positive", NAIVE, HARD, "in_batch"),
     "margin": ("+ margin of 95 %", MARGIN, HARD, "naive"),
     "dense_labels": ("+ soft labels, dense teacher", MARGIN, DENSE, "margin"),
     "dense_labels_2": ("the same, another seed", MARGIN, DENSE | {"seed": 43}, "dense_labels"),
@@ -33,7 +35,7 @@ VARIANTS = {
                    DENSE | {"teacher": "rrf", "teacher_temperature": 1.0}, "dense_labels"),
     "guide": ("a dense model's similarities over the batch, no mined soft labels", MARGIN,
               HARD | {"guide": "sentence-transformers/all-MiniLM-L6-v2"}, "margin"),
-    "examples": ("+ up to 2 examples in front of a query", MARGIN, {}, "dense_labels"),
+    "examples": ("+ up to 2 examples in front of a query", MARGIN, DENSE | {"max_examples": 2}, "dense_labels"),
     "no_nli": ("without NLI", MARGIN, DENSE, "dense_labels"),
 }
 RARE = 0.01  # weight of what is left out: a row of a hundred
@@ -78,7 +80,8 @@ def run(config: Settings, stage: str, name: str, keys: dict) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     stated = yaml.safe_load(Path(config.recipe, f"{stage}.yaml").read_text(encoding="utf-8"))
     file = folder / f"{stage}.yaml"
-    file.write_text(yaml.safe_dump(stated | {"artifacts": str(folder)} | keys), encoding="utf-8")
+    keys = {key: value for key, value in (stated | {"artifacts": str(folder)} | keys).items() if value is not None}
+    file.write_text(yaml.safe_dump(keys), encoding="utf-8")
     mirrors = [word for mirror in config.mirror for word in ("--mirror", mirror)]
     done = subprocess.run([sys.executable, "-m", f"recipes.{stage}", "--config", str(file), *mirrors])
     if done.returncode:

@@ -12,7 +12,7 @@ from anna_embed.teacher.vectors import Vectors, VectorStore, text_keys
 
 __all__ = ["aligned", "embed", "encode", "encode_cached", "load", "top_k"]
 
-SHARD = 8192  # texts per shard of vectors: what a kill may cost
+SHARD = 2048  # texts per shard of vectors: what a kill may cost, and what one process may do while the others wait
 
 
 def load(path: str, dtype: str = "float32", device: str | None = None):

@@ -101,6 +101,7 @@ class EmbeddingTrainer(Trainer):
                 parameter.grad = torch.zeros_like(parameter)
         sum_across([p.grad for p in parameters])
         tokens, distinct = count(batch.tokens)
+        self.state.num_input_tokens_seen += distinct  # transformers counts its own inputs, which are step numbers
         self.parts.append({**parts, "tokens": tokens, "distinct_tokens": distinct, "queries": len(batch.query),
                            "seconds": time.time() - started})
         return loss
@@ -188,7 +189,8 @@ class EmbeddingTrainer(Trainer):
                     logs[name] = round(sum(values) / len(values), 4)
             tokens, distinct, queries, seconds = (sum(part[name] for part in self.parts) for name in COUNTED)
             logs |= {"tokens_per_second": round(distinct / seconds, 1), "distinct_share": round(distinct / tokens, 3),
-                     "queries_per_second": round(queries / seconds, 2)}
+                     "queries_per_second": round(queries / seconds, 2),
+                     "distinct_tokens": self.state.num_input_tokens_seen}
             self.parts = []
         super().log(logs, start_time)
 

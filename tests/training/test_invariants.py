@@ -9,7 +9,7 @@ from small import triplet_rows
 from tiny import KEYS, adapter_of, in_processes, train_one, trainer
 from torch.nn import functional as F
 
-from anna_embed.engine import in_caller_order, plan
+from anna_embed.engine import count, in_caller_order, plan
 from anna_embed.training.checkpoints import last_complete
 from anna_embed.training.forecast import forecast
 from anna_embed.training.losses import cosent, distillation, info_nce
@@ -207,6 +207,8 @@ def test_what_a_log_line_says(tiny_model, tmp_path):
     for line in lines:
         assert {"loss", "grad_norm", "learning_rate"} <= set(line)
         assert 0 < line["distinct_share"] < 1 and line["queries_per_second"] > 0 and line["tokens_per_second"] > 0
+    encoded = [count(made.steps.batch(step)[1].tokens).distinct for step in range(8)]
+    assert [line["distinct_tokens"] for line in lines] == [sum(encoded[:4]), sum(encoded)]
     parts = set().union(*lines)
     assert {"loss_hard", "loss_soft", "loss_cosent", "target_entropy"} <= parts
     final = made.state.log_history[-1]

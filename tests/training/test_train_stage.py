@@ -16,6 +16,8 @@ from safetensors.torch import load_file
 from small import TASKS, save_tiny_model, triplet_rows
 from tiny import save_guide
 
+from anna_embed.__main__ import main
+from anna_embed.parsing import RecipeError
 from anna_embed.schema import TRIPLETS
 from anna_embed.tables import write_split
 
@@ -85,6 +87,18 @@ def test_two_processes_train_an_adapter(trained):
     assert (folder / "adapter" / "README.md").is_file() and (folder / "adapter" / "tokenizer.json").is_file()
     left = [p.name for p in folder.iterdir() if p.name not in ("base", "triplets", "adapter", "train.yaml")]
     assert not left and not list((folder / "adapter").glob(".*")) and not list(folder.rglob("training_args.bin"))
+
+
+def test_a_record_says_how_to_repeat_it(trained, tmp_path):
+    """A stranger who has the scores alone can believe them or not."""
+    folder, _ = trained
+    main(["record", str(folder / "adapter"), "--output", str(tmp_path / "new" / "record.json")])
+    record = json.loads((tmp_path / "new" / "record.json").read_text())
+    assert record["config"]["lora_r"] == 4 and record["parents"]["triplets"]["digest"] and record["commit"]
+    assert record["training"]["steps"] == 11 and [line["step"] for line in record["curve"]] == [5, 10]
+    assert record["curve"][1]["distinct_tokens"] > record["curve"][0]["distinct_tokens"] > 0
+    with pytest.raises(RecipeError, match="adapter: '.*triplets' is no adapter that recipes.train made"):
+        main(["record", str(folder / "triplets"), "--output", str(tmp_path / "none.json")])
 
 
 def test_a_second_run_does_nothing(trained):

@@ -1,0 +1,31 @@
+"""What a run of training was, in one file: for `model_card/results`, so that a stranger can repeat and believe it."""
+
+import json
+from pathlib import Path
+
+from anna_embed.artifacts import read_manifest
+from anna_embed.parsing import RecipeError
+
+KEPT = ("key", "content", "commit", "config", "parents", "packages", "code", "hardware", "seconds", "rows",
+        "base_model", "training")
+
+
+def training_record(folder: str) -> dict:
+    """
+    What the manifest of an adapter says of its making, and the lines that were logged.
+
+    Args:
+        folder (`str`): an adapter that `recipes.train` made.
+
+    Returns:
+        `dict`: `KEPT` of the manifest, and the `curve`: a line for each logged step.
+
+    Raises:
+        [`RecipeError`]: the folder holds no such adapter.
+    """
+    manifest, log = read_manifest(Path(folder)), Path(folder, "training_log.json")
+    if manifest.get("stage") != "train" or not log.is_file():
+        raise RecipeError(f"adapter: '{folder}' is no adapter that recipes.train made; name one, for example "
+                          "artifacts/quickstart/adapter.")
+    lines = json.loads(log.read_text(encoding="utf-8"))
+    return {key: manifest[key] for key in KEPT} | {"curve": [line for line in lines if "loss" in line]}
