@@ -43,7 +43,8 @@ class Settings:
     examples: int = field(default=5, **described("Few-shot examples in front of each query."))
     example_max_length: int = field(default=64, **described("Tokens of each side of an example."))
     max_length: int = field(default=512, **described("Tokens of a text, its instruction and EOS included."))
-    token_budget: int = field(default=2048, **described("Of our rows."))
+    token_budget: int = field(default=1024, **described("Of our rows."))
+    kept_tokens: int = field(default=2048, **described("Tokens whose activations ours keeps between the passes."))
     rank: int = field(default=16, **described("Of LoRA on all linear layers."))
     repeats: int = field(default=5, **described("Rounds of alternating runs."))
     memory_factor: int = field(default=8, **described("Memory at the batch and at so many times it; 0 for none."))
@@ -74,8 +75,8 @@ def workload(config: Settings, setting: str, factor: int = 1):
     return make(setting, config.recipe, config.mirror, config.symmetric if symmetric else config.retrieval,
                 factor * (config.pairs if symmetric else config.queries), at_most=factor > 1,
                 num_negatives=0 if symmetric else config.negatives, token_budget=config.token_budget,
-                max_examples=0 if setting == "retrieval" else config.examples, max_length=config.max_length,
-                example_max_length=config.example_max_length)
+                kept_tokens=config.kept_tokens, max_examples=0 if setting == "retrieval" else config.examples,
+                max_length=config.max_length, example_max_length=config.example_max_length)
 
 
 def measure(config: Settings, setting: str, path: str, rate: float) -> dict:

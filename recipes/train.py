@@ -57,7 +57,7 @@ def main(config: TrainConfig, training_args, model_args, given: dict) -> None:
     from anna_embed.origin import licence_of
     from anna_embed.schema import TRIPLETS
     from anna_embed.tables import read_split, tasks_of
-    from anna_embed.teacher.guides import Guide, texts_of
+    from anna_embed.teacher.guide_vectors import Guide, texts_of
     from anna_embed.teacher.shards import Processes
     from anna_embed.tokens import load_tokenizer
     from anna_embed.training.checkpoints import last_complete
@@ -115,6 +115,7 @@ def main(config: TrainConfig, training_args, model_args, given: dict) -> None:
         return
     if guide:
         guide.embed(texts, Processes(work / ".failed"))
+        del texts
     trainer.train(resume_from_checkpoint=last_complete(training_args.output_dir))
     if trainer.save_on_term.stopped:
         done = f"step {trainer.state.global_step} of {trainer.state.max_steps}"

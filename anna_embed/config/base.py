@@ -9,8 +9,8 @@ from anna_embed.parsing import RecipeError, check_type
 # What a run may change without making another artifact: where things lie, how they are shown, which hardware is used.
 HOW = {"artifacts", "mirror", "dry_run", "logging_steps", "logging_strategy", "disable_tqdm", "report_to",
        "run_name", "save_steps", "save_strategy", "save_total_limit", "use_cpu", "dataloader_num_workers", "pairs",
-       "scores", "triplets", "adapter", "model", "reranker", "token_budget", "kept_tokens", "memory_gb", "log_level",
-       "push", "namespace", "prefix", "tag", "private", "average"}
+       "scores", "triplets", "adapter", "model", "reranker", "token_budget", "kept_tokens", "memory_gb", "ddp_timeout",
+       "log_level", "push", "namespace", "prefix", "tag", "private", "average"}
 
 
 def described(text):

@@ -20,7 +20,7 @@ class TrainConfig(StageConfig):
         teacher (`str`): Which teacher scores are the soft labels.
         teacher_temperature (`float`): Divides them before the softmax: 1 for reranker logits, about 0.05 for cosines,
             0.001 for RRF (at 1 its targets are uniform).
-        guide (`str`): A frozen embedder. Its cosines of a query with each other text of the batch are soft labels too,
+        guide (`str`): A frozen embedder. Its cosines of each text of the batch with each other are soft labels too,
             of all kinds but graded pairs; the mined rows' scores say how a query stands to a few passages only.
         second_guide (`str`): Another one; the soft labels are then of the mean of both cosines (fused teachers).
         adapter (`str`): Training goes on from this adapter, as a second step; LoRA's settings are those of it.

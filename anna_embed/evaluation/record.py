@@ -18,7 +18,7 @@ def training_record(folder: str) -> dict:
         folder (`str`): an adapter that `recipes.train` made.
 
     Returns:
-        `dict`: `KEPT` of the manifest, and the `curve`: a line for each logged step.
+        `dict`: `KEPT` of the manifest, and the `curve`: all logged lines but the last.
 
     Raises:
         [`RecipeError`]: the folder holds no such adapter.
@@ -27,5 +27,5 @@ def training_record(folder: str) -> dict:
     if manifest.get("stage") != "train" or not log.is_file():
         raise RecipeError(f"adapter: '{folder}' is no adapter that recipes.train made; name one, for example "
                           "artifacts/quickstart/adapter.")
-    lines = json.loads(log.read_text(encoding="utf-8"))
-    return {key: manifest[key] for key in KEPT} | {"curve": [line for line in lines if "loss" in line]}
+    *curve, _ = json.loads(log.read_text(encoding="utf-8"))  # the last line is `final` of `training`
+    return {key: manifest[key] for key in KEPT} | {"curve": curve}

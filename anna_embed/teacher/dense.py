@@ -12,7 +12,7 @@ from anna_embed.teacher.vectors import Vectors, VectorStore, text_keys
 
 __all__ = ["aligned", "embed", "encode", "encode_cached", "load", "top_k"]
 
-SHARD = 2048  # texts per shard of vectors: what a kill may cost, and what one process may do while the others wait
+SHARD = 8192  # texts per shard of vectors: what a kill may cost
 
 
 def load(path: str, dtype: str = "float32", device: str | None = None):
@@ -53,7 +53,8 @@ def encode(model, texts: list[str], prompt: str = "", batch_size: int = 64, prog
 
 
 def embed(store: VectorStore, keys: np.ndarray, read: Callable[[np.ndarray], list[str]], model, batch_size: int,
-          processes: Processes, description: str = "Embedding", key: str = "dense_model") -> Vectors:
+          processes: Processes, description: str = "Embedding", key: str = "dense_model",
+          size: int | None = None) -> Vectors:
     """Embeds those texts that the store lacks, shard by shard, every process its part.
 
     Args:
@@ -65,12 +66,13 @@ def embed(store: VectorStore, keys: np.ndarray, read: Callable[[np.ndarray], lis
         processes (`Processes`): Share the work.
         description (`str`): Stands in front of the bar.
         key (`str`): The recipe's key that names the model.
+        size (`int`, *optional*): Texts per shard, `SHARD` by default.
 
     Returns:
         `Vectors`: of all the texts, in the order of the keys.
     """
-    missing = store.missing(keys)
-    shards = [missing[first: first + SHARD] for first in range(0, len(missing), SHARD)]
+    missing, size = store.missing(keys), size or SHARD
+    shards = [missing[first: first + size] for first in range(0, len(missing), size)]
     if shards:
         paths = [store.path(keys[places]) for places in shards]
         with processes.together():

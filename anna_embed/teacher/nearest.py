@@ -44,10 +44,10 @@ def top_k(queries: np.ndarray, passages, k: int, memory_gb: float = 4.0,
           device: str = "cpu") -> tuple[np.ndarray, np.ndarray]:
     """The k passages nearest to each query by dot product.
 
-    The last bits of a matrix product depend on the shape of its blocks, so a few more than k are taken and scored
-    again by `similarity`: the result is the same for any blocks, device and number of processes. Where a CPU is
-    faster at bfloat16 the products are of that type and some more are taken; a query whose k nearest these are not
-    proven to hold is searched for once more in float32.
+    The last bits of a matrix product depend on the shape of its blocks, so some more than k are taken and scored
+    again by `similarity`. A query for which these are not proven to hold the k nearest, by a bound of the product's
+    error, is searched for again, and twice as many are taken: the result is the same for any blocks, device and
+    number of processes. The first products are of bfloat16 where a CPU is faster at it.
 
     Args:
         queries (`np.ndarray`): (q, dim).
@@ -60,18 +60,19 @@ def top_k(queries: np.ndarray, passages, k: int, memory_gb: float = 4.0,
         `tuple[np.ndarray, np.ndarray]`: indices (int64) and scores (float32), each (q, min(k, n)), best first, ties by
         index.
     """
-    k = min(k, len(passages))
-    if not len(queries) or not k:
-        return np.empty((len(queries), k), np.int64), np.empty((len(queries), k), np.float32)
-    if device != "cpu" or not bfloat16_is_faster(queries.shape[1]):
-        index, _ = _find(queries, passages, k + SLACK, memory_gb, device, torch.float32)
-        return _exactly(queries, passages, index, k, memory_gb)
-    index, limit = _find(queries, passages, k + k // 2 + SLACK, memory_gb, device, torch.bfloat16)
-    places, scores = _exactly(queries, passages, index, k, memory_gb)
-    unsure = np.flatnonzero(scores[:, -1] <= limit)
-    if len(unsure):
-        index, _ = _find(queries[unsure], passages, k + SLACK, memory_gb, device, torch.float32)
-        places[unsure], scores[unsure] = _exactly(queries[unsure], passages, index, k, memory_gb)
+    k, dim = min(k, len(passages)), queries.shape[1]
+    places, scores = np.empty((len(queries), k), np.int64), np.empty((len(queries), k), np.float32)
+    dtype, found = torch.float32, k + SLACK
+    if device == "cpu" and bfloat16_is_faster(dim):
+        dtype, found = torch.bfloat16, k + k // 2 + SLACK
+    rest = np.arange(len(queries) if k else 0)
+    while len(rest):
+        unsure = []
+        for some in np.split(rest, range(step := _at_once(found, memory_gb), len(rest), step)):
+            index, limit = _find(queries[some], passages, found, memory_gb, device, dtype)
+            places[some], scores[some] = _exactly(queries[some], passages, index, k, memory_gb)
+            unsure.append(some[scores[some, -1] <= limit])
+        rest, dtype, found = np.concatenate(unsure), torch.float32, 2 * found
     return places, scores
 
 
@@ -105,28 +106,30 @@ def _find(queries, passages, found, memory_gb, device, dtype):
         for first in range(0, len(passages), passage_block):
             block = _tensor(passages[first: first + passage_block], device)
             rounded = block.to(dtype)
-            if dtype != torch.float32:
-                longest.append(block.norm(dim=1).max().item())
-                lost.append((block - rounded).norm(dim=1).max().item())
+            longest.append(block.norm(dim=1).max().item())
+            lost.append((block - rounded).norm(dim=1).max().item())
+            del block
             yield rounded
 
     keys = best_of([some.to(dtype) for some in asked], blocks(), min(passage_block, len(passages)), found)
     limit = np.full(len(queries), -np.inf, np.float32)
-    if found < len(passages) and dtype != torch.float32:
-        some = torch.cat(asked)
-        norms, taken, worst = some.norm(dim=1), (some - some.to(dtype)).norm(dim=1), score_in(keys[:, -1])
-        limit = (worst + _error(norms, taken, max(longest), max(lost), some.shape[1], worst)).cpu().numpy()
+    if found < len(passages):
+        some, worst = torch.cat(asked), score_in(keys[:, -1])
+        error = _error(some.norm(dim=1), (some - some.to(dtype)).norm(dim=1), max(longest), max(lost), some.shape[1],
+                       worst, dtype)
+        limit = (worst + error).cpu().numpy()
     return index_in(keys).cpu().numpy(), limit
 
 
-def _error(norms, taken, longest, lost, dim, worst):
-    """How far a product of vectors rounded to bfloat16, itself rounded to bfloat16, may be from the exact one.
+def _error(norms, taken, longest, lost, dim, worst, dtype):
+    """How far a product of vectors rounded to a type, itself rounded to it, may be from the exact one.
 
     Cauchy-Schwarz for what rounding took from either vector, `dim` roundings of float32 in the sum (and in the exact
-    product's), and a bfloat16's last bit: 2^-8 of the result.
+    product's), and the type's last bit of the result.
     """
     products = (norms + taken) * (longest + lost)
-    return taken * longest + (norms + taken) * lost + 2 * dim * 2.0**-24 * products + 2.0**-8 * worst.abs() + 1e-30
+    rounding = taken * longest + (norms + taken) * lost + torch.finfo(dtype).eps * worst.abs()
+    return rounding + 2 * (dim + 1) * 2.0**-24 * products + 1e-30
 
 
 def similarity(queries: np.ndarray, passages: np.ndarray) -> np.ndarray:
@@ -142,10 +145,15 @@ def block_sizes(memory_gb: float, dim: int) -> tuple[int, int]:
     """Queries and passages per block.
 
     Of a block there are its float32 scores, their group maxima and, if very many tie, the keys of all of them: about
-    40 bytes a score at worst; and the passages themselves as float16, float32 and bfloat16.
+    40 bytes a score at worst; and the passages themselves as float16, twice as float32, and as bfloat16.
     """
-    passages = int(min(PASSAGE_BLOCK, max(1, memory_gb * 1e9 / 4 // (8 * dim))))
+    passages = int(min(PASSAGE_BLOCK, max(1, memory_gb * 1e9 / 4 // (12 * dim))))
     return int(min(QUERY_BLOCK, max(1, memory_gb * 1e9 / 2 // (40 * passages)))), passages
+
+
+def _at_once(found: int, memory_gb: float) -> int:
+    """Queries for which so many candidates may be held at a time: keys, their merger and their order."""
+    return int(max(1, memory_gb * 1e9 / 8 // (40 * found)))
 
 
 def _tensor(array, device):

@@ -10,6 +10,7 @@ import torch
 from anna_embed.engine import count, plan
 from anna_embed.training.gather import kept_rows, shares
 
+RUNS = 4  # of one row, to time it
 STEPS = 2  # of each task that are built to count tokens: those of titles and of passages differ by a factor of forty
 
 
@@ -76,15 +77,19 @@ def _work(sizes: list[int], processes: int, kept_tokens: int) -> float:
 
 
 def _seconds(trainer, row) -> float:
-    """Time of forward and backward for a token of a row; the second of two runs, as the first warms up."""
+    """Time of forward and backward for a token of a row: the least of some runs, as the first find no memory ready."""
     model = trainer.accelerator.unwrap_model(trainer.model).to(trainer.args.device).train()
-    for _ in range(2):
+    seconds = []
+    for _ in range(RUNS):
         started = time.perf_counter()
         trainer.embed(model, row, 0).sum().backward()
         if trainer.args.device.type == "cuda":
             torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - started)
+    kept = [trainer.embed(model, row, 0) for _ in range(max(1, trainer.config.kept_tokens // row.size))]
+    torch.cat(kept).sum().backward()  # as much memory as a step takes
     model.zero_grad(set_to_none=True)
-    return (time.perf_counter() - started) / row.size
+    return min(seconds) / row.size
 
 
 def _peak(device: torch.device) -> float:

@@ -1,7 +1,8 @@
 """Losses as pure functions on tensors.
 
 The hard term is InfoNCE over the distinct passages of the whole global batch; the soft term compares the student with
-the teacher over the query's own group (report section 4.1; the readings are argued in the design notes).
+the teacher over the query's own group (report section 4.1; the readings are argued in the design notes), or with a
+guide over the whole batch.
 """
 
 import torch
@@ -27,12 +28,14 @@ def info_nce(similarity: torch.Tensor, positive: torch.Tensor, allowed: torch.Te
 
 def distillation(student: torch.Tensor, teacher: torch.Tensor, present: torch.Tensor, temperature: float,
                  teacher_temperature: float) -> torch.Tensor:
-    """Mean `KL(softmax(teacher / T) || softmax(student / temperature))` over each query's own group.
+    """Mean over rows of `KL(softmax(teacher / T) || softmax(student / temperature))`.
+
+    A row is a query and its own group, the positive first; or, for a guide, a text and all texts of the batch.
 
     Args:
-        student (`torch.Tensor`): (queries, group) cosines, the positive first.
-        teacher (`torch.Tensor`): (queries, group) teacher scores in the same order.
-        present (`torch.Tensor`): (queries, group) bool, False for the empty slots of ragged groups.
+        student (`torch.Tensor`): (rows, candidates) cosines.
+        teacher (`torch.Tensor`): (rows, candidates) teacher scores in the same order.
+        present (`torch.Tensor`): (rows, candidates) bool, False for empty slots, and for the text itself.
         temperature (`float`): The student's.
         teacher_temperature (`float`): The teacher's.
 

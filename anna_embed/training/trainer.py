@@ -81,19 +81,19 @@ class EmbeddingTrainer(Trainer):
         rows = plan(batch.tokens, self.config.token_budget, model.config)
         sizes = [row.size for row in rows]
         own = shares(sizes, self.accelerator.num_processes)[self.accelerator.process_index]
-        again = len(own) - kept_rows([sizes[number] for number in own], self.config.kept_tokens)
+        twice = len(own) - kept_rows([sizes[number] for number in own], self.config.kept_tokens)
         vectors, live = self._empty(model, rows), {}
-        for number in own[:again]:
+        for number in own[:twice]:
             with torch.no_grad():
                 vectors[number] = self.embed(model, rows[number], number)
-        for number in own[again:]:
+        for number in own[twice:]:
             live[number] = self.embed(model, rows[number], number)
             vectors[number] = live[number].detach().clone()
         sum_across(vectors)
         loss, gradients, parts = self._loss(task, batch, vectors, rows)
-        for number in own[again:]:
+        for number in own[twice:]:
             live.pop(number).backward(gradients[number])
-        for number in own[:again]:
+        for number in own[:twice]:
             self.embed(model, rows[number], number).backward(gradients[number])
         parameters = [p for p in model.parameters() if p.requires_grad]
         for parameter in parameters:

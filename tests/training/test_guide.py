@@ -17,7 +17,7 @@ from transformers import AutoModel
 from anna_embed.config import TrainConfig
 from anna_embed.parsing import RecipeError
 from anna_embed.schema import TRIPLETS
-from anna_embed.teacher.guides import Guide, texts_of
+from anna_embed.teacher.guide_vectors import Guide, texts_of
 from anna_embed.training.batch import build
 from anna_embed.training.guide import compare
 from anna_embed.training.lora import LoraLinear, shortened
@@ -110,8 +110,8 @@ def test_loss_is_the_divergence_of_both_similarities(guide, tiny_model, tmp_path
 def test_processes_and_budget_change_nothing(guide, tiny_model, tmp_path):
     """With the guide, too, what one GPU learns is what two learn, in rows of any length."""
     options = STILL | {"guide": guide}
-    runs = [train_one(tiny_model, tmp_path, options | {"keys": {"token_budget": 10**9}}),
-            in_processes(train_one, 2, tmp_path, tiny_model, tmp_path, options)]
+    runs = [train_one(tiny_model, tmp_path / "one", options | {"keys": {"token_budget": 10**9}}),
+            in_processes(train_one, 2, tmp_path, tiny_model, tmp_path / "two", options)]  # share the embedding, too
     for (one, gradients), (other, others) in zip(runs[0]["seen"], runs[1]["seen"], strict=True):
         assert one == pytest.approx(other, rel=1e-5)
         for name, gradient in gradients.items():

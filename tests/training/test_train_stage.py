@@ -218,7 +218,9 @@ def test_a_second_step_with_a_guide(trained, tmp_path):
     (adapter / "manifest.json").write_text(json.dumps(told))
     keys = {"model_name_or_path": str(first / "base"), "adapter": str(adapter), "guide": guide, "second_guide": guide,
             "lora_target_modules": None, "max_steps": 2}
-    done = train(ONE, world(tmp_path), **keys)
+    looked = train(ONE, world(tmp_path), **keys, dry_run=True)
+    assert looked.returncode == 0 and "vectors of" in looked.stdout and not (tmp_path / ".cache").exists()
+    done = train(TWO, tmp_path, **keys)
     assert done.returncode == 0, done.stderr[-2000:]
     manifest = json.loads((tmp_path / "adapter" / "manifest.json").read_text())
     before = manifest["training"]["goes_on_from"]

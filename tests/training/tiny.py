@@ -18,7 +18,7 @@ from anna_embed.artifacts import locate
 from anna_embed.config import TrainConfig
 from anna_embed.evaluation.in_training import HeldOutScores
 from anna_embed.schema import TRIPLETS
-from anna_embed.teacher.guides import Guide, texts_of
+from anna_embed.teacher.guide_vectors import Guide, texts_of
 from anna_embed.teacher.shards import Processes
 from anna_embed.tokens import load_tokenizer
 from anna_embed.training.lora import shortened

@@ -1,6 +1,5 @@
 """What guides training: vectors of frozen embedders, made once for every text before the first step."""
 
-import math
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,9 @@ from anna_embed.teacher.shards import Processes
 from anna_embed.teacher.vectors import VectorStore, text_keys
 
 
+SHARD = 2048  # texts per shard: what a kill may cost, and what one process may be at while the others wait
+
+
 class Guide:
     """
     From bare texts to unit vectors of one or more frozen models.
@@ -21,7 +23,7 @@ class Guide:
 
     Args:
         models (`dict[str, Located]`): The recipe's keys and the models that they name.
-        folder (`Path`): Keeps the vectors, float16, so that no run and no later step embeds a text again.
+        folder (`Path`): Keeps the vectors, float16, for later runs of the same models, length and type.
         max_length (`int`): Tokens that are read of a text at most.
         dtype (`str`): Of the models' weights.
     """
@@ -32,12 +34,12 @@ class Guide:
                        for model in models.values()]
 
     def missing(self, texts: list[str]) -> int:
-        """How many of these texts a model has yet to embed."""
+        """How many vectors of these texts are yet to be made, those of each model counted."""
         keys = text_keys(texts)
         return sum(len(store.missing(keys)) for store in self.stores)
 
     def embed(self, texts: list[str], processes: Processes, batch_size: int = 64) -> None:
-        """Embeds what is missing, in shards that the processes share; a kill loses one of each at most.
+        """Embeds what is missing, in shards that the processes share; a kill costs each process one shard at most.
 
         Raises:
             [`RecipeError`]: a vector is not finite; names the key.
@@ -48,13 +50,14 @@ class Guide:
                 encoder = dense.load(model.path, self.dtype, str(processes.state.device))
                 encoder.max_seq_length = min(encoder.max_seq_length or self.max_length, self.max_length)
                 dense.embed(store, keys, lambda places: [texts[place] for place in places], encoder, batch_size,
-                            processes, f"Embedding for the {key}", key)
+                            processes, f"Embedding for the {key}", key, SHARD)
 
     def __call__(self, texts: list[str]) -> np.ndarray:
         """Float32 vectors of shape (texts, sum of the dimensions), of texts that are embedded."""
         keys = text_keys(texts)
-        vectors = [store.take(store.rows(keys)) for store in self.stores]
-        return np.concatenate(vectors, axis=1).astype(np.float32) / math.sqrt(len(vectors))
+        vectors = [store.take(store.rows(keys)).astype(np.float32) for store in self.stores]
+        # The library scales them in the model's type: by bfloat16 to within some thousandths of one.
+        return np.concatenate([v / np.linalg.norm(v, axis=1, keepdims=True) for v in vectors], 1) / len(vectors) ** 0.5
 
 
 def texts_of(tables: list[Dataset], most: int) -> list[str]:
@@ -64,4 +67,5 @@ def texts_of(tables: list[Dataset], most: int) -> list[str]:
         rows = table.select_columns(["query", "positive", "negatives"]).with_format("arrow")[:]
         first = pc.list_slice(rows["negatives"], 0, most) if most else rows["negatives"].slice(0, 0)
         columns += [rows["query"], rows["positive"], pc.list_flatten(first)]
-    return pa.chunked_array([chunk for column in columns for chunk in column.chunks], pa.string()).unique().to_pylist()
+    chunks = [chunk.cast(pa.large_string()) for column in columns for chunk in column.chunks]  # 2 GB and more
+    return pa.chunked_array(chunks, pa.large_string()).unique().to_pylist()

