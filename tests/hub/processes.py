@@ -27,7 +27,9 @@ class Publisher(FORKS.Process):
     def __init__(self, hub, artifacts: Path, tag: str, xet: bool, log: Path):
         self.log = log
         kept = {name: value for name, value in os.environ.items() if name.startswith("HF_XET_")}
-        environment = {**hub.env(log.parent / "home", xet=xet), **kept, "TQDM_DISABLE": "1"}
+        # A port may come again in another test, and what Xet remembers of its Hub would not be on this one.
+        kept |= {"HF_XET_CACHE": str(log.parent / "xet"), "TQDM_DISABLE": "1"}
+        environment = {**hub.env(log.parent / "home", xet=xet), **kept}
         argv = ["--artifacts", str(artifacts), "--namespace", "tester", "--tag", tag]
         super().__init__(target=_publish, args=(argv, environment, str(log)), daemon=True)
         self.start()
