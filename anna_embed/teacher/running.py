@@ -44,13 +44,16 @@ def score_in(keys: torch.Tensor) -> torch.Tensor:
 
 
 def _scores(queries, passages, room, found):
-    """Dot products in groups of passages, (q, groups, group); minus infinity fills the last group up."""
+    """Dot products in groups of passages, (groups, group, q); minus infinity fills the last group up.
+
+    Queries stand last: maxima of groups are then seven times as fast in bfloat16 on a CPU.
+    """
     width = len(passages)
     group = 1 << (max(1, min(GROUP, width // (4 * found))).bit_length() - 1)
-    scores = room[: len(queries) * (width + -width % group)].view(len(queries), -1)
-    torch.mm(queries, passages.T, out=scores[:, :width])
-    scores[:, width:] = -torch.inf
-    return scores.unflatten(1, (-1, group))
+    scores = room[: len(queries) * (width + -width % group)].view(-1, len(queries))
+    torch.mm(passages, queries.T, out=scores[:width])
+    scores[width:] = -torch.inf
+    return scores.unflatten(0, (-1, group))
 
 
 def _merge(best, scores, first, width):
@@ -60,7 +63,7 @@ def _merge(best, scores, first, width):
 
     Args:
         best (`torch.Tensor`): (q, found) keys, descending.
-        scores (`torch.Tensor`): (q, groups, group).
+        scores (`torch.Tensor`): (groups, group, q).
         first (`int`): Index of the block's first passage.
         width (`int`): Passages of the block.
     """
@@ -79,13 +82,13 @@ def _promising(scores, best):
 
     As many groups as are wanted have a score of at least the weakest of their maxima; so nothing below it enters.
     """
-    found, maxima, limit = best.shape[1], scores.amax(2).float(), score_in(best[:, -1:])
+    found, maxima, limit = best.shape[1], scores.amax(1).T.contiguous().float(), score_in(best[:, -1:])
     if maxima.shape[1] >= found:
         limit = torch.maximum(limit, maxima.topk(found, 1).values[:, -1:])
     rows, groups = (maxima >= limit).nonzero(as_tuple=True)
-    some = scores[rows, groups].float()
+    some = scores[groups, :, rows].float()
     which, inner = (some >= limit[rows]).nonzero(as_tuple=True)
-    return rows[which], groups[which] * scores.shape[2] + inner, some[which, inner]
+    return rows[which], groups[which] * scores.shape[1] + inner, some[which, inner]
 
 
 def _keys(scores, index):
