@@ -21,6 +21,7 @@ import sys
 import threading
 import time
 import traceback
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlencode, urlsplit
@@ -174,7 +175,7 @@ class HubServer:
     """The Hub on one port and its storage ("S3") on another. `log` holds every request, `leaks` every token seen where
     none belongs."""
 
-    def __init__(self, page_size=50):
+    def __init__(self, page_size=50, ports=(0, 0)):
         self.users = {"hf_test_write": {"name": "tester", "role": "write"},
                       "hf_test_read": {"name": "tester", "role": "read"},
                       "hf_test_fine": {"name": "tester", "role": "fineGrained", "fineGrained": {"scoped": []}},
@@ -182,9 +183,11 @@ class HubServer:
         self.repos, self.objects, self.collections, self.xet = {}, {}, {}, XetStore()
         self.lock, self.faults, self.secret = threading.RLock(), Faults(), secrets.token_bytes(32)
         self.log, self.leaks, self.page_size = [], [], page_size
-        self.servers = [_Server(("127.0.0.1", 0), type("Bound", (handler,), {"hub": self}))
-                        for handler in (Api, Storage)]
+        self.servers = [_Server(("127.0.0.1", port), type("Bound", (handler,), {"hub": self}))
+                        for port, handler in zip(ports, (Api, Storage), strict=True)]
         self.endpoint, self.storage = (f"http://127.0.0.1:{s.server_address[1]}" for s in self.servers)
+        # A port may come again in the same process, and Xet leaves out what it sent to that address before.
+        self.xet_url = f"{self.storage}/_xet/{secrets.token_hex(8)}"
 
     def __enter__(self):
         for server in self.servers:
@@ -235,6 +238,25 @@ class HubServer:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads, request_queue_size = True, 64
+
+    def __init__(self, *arguments):
+        self.connections = set()
+        super().__init__(*arguments)
+
+    def process_request(self, request, client_address):
+        self.connections.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request):
+        self.connections.discard(request)
+        super().shutdown_request(request)
+
+    def server_close(self):
+        """Connections that a client keeps alive end too, lest a server that gets this port be passed by."""
+        super().server_close()
+        for connection in self.connections.copy():
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request, client_address):
         if not isinstance(sys.exc_info()[1], (ConnectionError, Cut, TimeoutError)):
@@ -358,7 +380,7 @@ class Storage(Handler):
 
     def route(self):
         if self.parts[0] == "_xet":
-            return self.xet(self.parts[1:])
+            return self.xet(self.parts[2:])
         oid, verb = self.parts[1], "put" if self.command == "PUT" else "get"
         self.need_signature(urlencode(self.query), verb, oid)
         if verb == "get":
@@ -402,7 +424,7 @@ class Storage(Handler):
             return {"result": 1}
         if parts[0] == "reconstructions" and parts[1] in store.sha256:
             def url_of(xorb):
-                return f"{self.hub.storage}/_xet/xorb/{xorb}?{self.hub.sign('xorb', xorb)}"
+                return f"{self.hub.xet_url}/xorb/{xorb}?{self.hub.sign('xorb', xorb)}"
             answer = store.reconstruction(parts[1], self.headers.get("Range") or "", url_of)
             if answer is None:
                 raise HttpError(416, "Range Not Satisfiable")
@@ -532,7 +554,7 @@ class Api(Handler):
         self.send(200, {"ok": True})
 
     def xet_token(self, repo, verb):
-        token, url, until = self.hub.sign(verb, "xet"), f"{self.hub.storage}/_xet", int(time.time()) + 3600
+        token, url, until = self.hub.sign(verb, "xet"), self.hub.xet_url, int(time.time()) + 3600
         self.send(200, {"casUrl": url, "exp": until, "accessToken": token},
                   {"X-Xet-Cas-Url": url, "X-Xet-Access-Token": token, "X-Xet-Token-Expiration": str(until)})
 
