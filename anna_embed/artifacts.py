@@ -111,6 +111,7 @@ class Stage:
     parents: dict[str, Located]
     started: float = field(default_factory=time.time)
     _writing: TextIO | None = field(default=None, init=False, repr=False)
+    _code: dict[str, str | None] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -149,6 +150,7 @@ class Stage:
         """
         if not _is_main_process():
             return self.work
+        self._code = {"code": code_digest(), "commit": code_commit()}  # while it runs the files may change
         self._recover()
         self._check_place()
         self.work.mkdir(parents=True, exist_ok=True)
@@ -171,8 +173,7 @@ class Stage:
             "config": json.loads(json.dumps(self.config, default=str)),
             "parents": {k: {"reference": p.reference, "digest": p.digest, "commit": p.commit}
                         for k, p in self.parents.items()},
-            "packages": {name: version(name) for name in PACKAGES}, "code": code_digest(),
-            "commit": code_commit(), "hardware": hardware(),
+            "packages": {name: version(name) for name in PACKAGES}, **self._code, "hardware": hardware(),
             "seconds": round(time.time() - self.started, 1), "rows": rows, "dropped": list(dropped), **more,
         }
 

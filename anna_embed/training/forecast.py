@@ -14,6 +14,16 @@ RUNS = 4  # of one row, to time it
 STEPS = 2  # of each task that are built to count tokens: those of titles and of passages differ by a factor of forty
 
 
+def announce(trainer, guide=None, texts: list[str] = ()) -> None:
+    """Prints what training will do, once; with a [`Guide`] how many of these texts it has yet to embed."""
+    facts = forecast(trainer)
+    if trainer.is_world_process_zero():
+        print(f"train: {trainer.accelerator.num_processes} process(es)\n{as_text(facts)}", flush=True)
+        if guide:
+            left = guide.missing(texts)
+            print(f"  guide          {left:,} vectors of {len(texts):,} texts to make first", flush=True)
+
+
 def forecast(trainer) -> dict:
     """
     Counts some steps and runs the largest of their rows forward and backward, without changing the adapter.

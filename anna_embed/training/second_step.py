@@ -1,11 +1,12 @@
-"""A second step of training: it goes on from the adapter of a first."""
+"""The adapter that training begins with: a new one, or in a second step that of a first."""
 
 from typing import Any
 
 import torch
-from peft import PeftConfig, PeftModel, get_peft_model_state_dict, load_peft_weights
+from peft import PeftConfig, PeftModel, get_peft_model, get_peft_model_state_dict, load_peft_weights
+from trl import get_peft_config
 
-from anna_embed.artifacts import read_manifest
+from anna_embed.artifacts import Located, read_manifest
 from anna_embed.origin import licence_of
 from anna_embed.parsing import RecipeError
 from anna_embed.training.lora import shortened
@@ -13,6 +14,26 @@ from anna_embed.training.lora import shortened
 # Keys of `trl.ModelConfig` that may be said again, if they say what the adapter has; all others it brings along.
 HAS = {"lora_r": "r", "lora_alpha": "lora_alpha", "lora_dropout": "lora_dropout"}
 BRINGS = ("lora_target_modules", "lora_target_parameters", "lora_modules_to_save", "use_dora", "use_rslora")
+
+
+def with_adapter(model, parents: dict[str, Located], given: dict, model_args) -> tuple[PeftModel, dict, dict]:
+    """
+    The base model with a new adapter, or with the one that the recipe's `adapter` names.
+
+    Args:
+        model ([`~transformers.PreTrainedModel`]): the base model.
+        parents (`dict[str, Located]`): the inputs of the training run.
+        given (`dict`): the keys that the recipe states.
+        model_args ([`~trl.ModelConfig`]): LoRA's settings.
+
+    Returns:
+        `tuple`: the model; what the manifest says of earlier steps, and their tasks (both empty if there are none).
+    """
+    if "adapter" not in parents:
+        return get_peft_model(model, shortened(get_peft_config(model_args))), {}, {}
+    folder = parents["adapter"].path
+    earlier, learnt = check_adapter(folder, given, parents["model_name_or_path"].digest)
+    return continued(model, folder), {"goes_on_from": earlier}, learnt
 
 
 def check_adapter(folder: str, given: dict[str, Any], digest: str) -> tuple[dict[str, Any], dict[str, dict]]:

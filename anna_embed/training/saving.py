@@ -1,0 +1,62 @@
+"""What a training run leaves: the adapter as peft loads it, the tokenizer, and every logged line."""
+
+import json
+import signal
+from pathlib import Path
+
+from anna_embed.artifacts import Located
+from anna_embed.hub.names import hub_id
+from anna_embed.origin import licence_of
+from anna_embed.training.held_out import scores_of
+
+LOG = "training_log.json"
+
+
+def exit_if_stopped(trainer) -> None:
+    """Ends the process, with the exit code of SIGTERM, if that stopped training before its last step."""
+    if trainer.save_on_term.stopped:
+        done = f"step {trainer.state.global_step} of {trainer.state.max_steps}"
+        print(f"train: stopped by SIGTERM; {done} is saved, the same command goes on from there", flush=True)
+        raise SystemExit(128 + signal.SIGTERM)
+
+
+def save_adapter(trainer, folder: Path, base_name: str) -> None:
+    """
+    Writes adapter, tokenizer and log.
+
+    Args:
+        trainer ([`EmbeddingTrainer`]): after training.
+        folder (`Path`): takes the files.
+        base_name (`str`): of the base model as the recipe has it: a Hub id, never a folder of this machine.
+    """
+    peft_config = trainer.model.peft_config["default"]
+    peft_config.base_model_name_or_path = base_name
+    if isinstance(peft_config.target_modules, set):  # in whatever order; the same adapter should be the same file
+        peft_config.target_modules = sorted(peft_config.target_modules)
+    trainer.model.save_pretrained(str(folder), save_embedding_layers=False)  # True or "auto" would ask the Hub
+    trainer.processing_class.save_pretrained(str(folder))
+    (folder / LOG).write_text(json.dumps(trainer.state.log_history, indent=1) + "\n", encoding="utf-8")
+
+
+def facts_of(trainer, parents: dict[str, Located], given: dict, before: dict) -> dict[str, dict]:
+    """
+    What the manifest says of the base model and of the training.
+
+    Args:
+        trainer ([`EmbeddingTrainer`]): after training.
+        parents (`dict[str, Located]`): its inputs.
+        given (`dict`): the keys that the recipe states.
+        before (`dict`): what is said of the steps before this one.
+
+    Returns:
+        `dict`: `base_model` and `training`.
+    """
+    base, config, args = parents["model_name_or_path"], trainer.config, trainer.args
+    guides = {key: hub_id(given[key]) or "a folder of this machine" for key in ("guide", "second_guide")
+              if key in parents}
+    measured = {"held_out": scores_of(trainer.state, args.load_best_model_at_end)} if trainer.eval_dataset else {}
+    return {"base_model": {"name": given["model_name_or_path"], "digest": base.digest, "commit": base.commit,
+                           "licence": licence_of(base.path)},
+            "training": {"steps": trainer.state.global_step, "processes": trainer.accelerator.num_processes,
+                         "max_length": config.max_length, "prompt_max_length": config.prompt_max_length,
+                         **before, **guides, **measured, "final": trainer.state.log_history[-1]}}
