@@ -35,6 +35,8 @@ VARIANTS = {
                    DENSE | {"teacher": "rrf", "teacher_temperature": 1.0}, "dense_labels"),
     "guide": ("a dense model's similarities over the batch, no mined soft labels", MARGIN,
               HARD | {"guide": "sentence-transformers/all-MiniLM-L6-v2"}, "margin"),
+    "rank_64": ("the same with LoRA of rank 64 instead of 16", MARGIN, DENSE | {"lora_r": 64, "lora_alpha": 128},
+                "dense_labels"),
     "examples": ("+ up to 2 examples in front of a query", MARGIN, DENSE | {"max_examples": 2}, "dense_labels"),
     "no_nli": ("without NLI", MARGIN, DENSE, "dense_labels"),
 }
@@ -107,10 +109,12 @@ def train(config: Settings, name: str) -> dict:
     adapter = run(config, "train", name, keys | train_keys) / "adapter"
     log = json.loads((adapter / "training_log.json").read_text(encoding="utf-8"))
     last = next(line for line in reversed(log) if "eval_mean" in line)
+    tokens = max(line.get("distinct_tokens", 0) for line in log)
     scores = {key.removeprefix("eval_"): round(value, 4) for key, value in last.items()
               if key.removeprefix("eval_").startswith(tuple(trained(tasks)))}
     return {"what": what, "beside": beside, "mine": mine_keys, "train": train_keys, "scores": scores,
-            "mean": round(sum(scores.values()) / len(scores), 4), "seconds": read_manifest(adapter)["seconds"]}
+            "mean": round(sum(scores.values()) / len(scores), 4), "distinct_tokens": tokens,
+            "seconds": read_manifest(adapter)["seconds"]}
 
 
 def trained(tasks: dict) -> list[str]:
