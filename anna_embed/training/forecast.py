@@ -42,10 +42,11 @@ def forecast(trainer) -> dict:
     lists = [steps.build(step)[1].tokens for step in built]
     sizes = [count(tokens) for tokens in lists]
     rows = [plan(tokens, trainer.config.token_budget, trainer.model.config) for tokens in lists]
-    seconds = _seconds(trainer, max((row for step in rows for row in step), key=lambda row: row.size))
-    processes = trainer.accelerator.num_processes
-    work = weighted_mean(weights, [_work([row.size for row in step], processes, trainer.config.kept_tokens)
-                                   for step in rows])
+    processes, most = trainer.accelerator.num_processes, trainer.config.kept_tokens
+    shared = [_shared([row.size for row in step], processes) for step in rows]
+    kept = max(sum(own[len(own) - kept_rows(own, most):]) for step in shared for own in step)
+    seconds = _seconds(trainer, max((row for step in rows for row in step), key=lambda row: row.size), kept)
+    work = weighted_mean(weights, [_work(step, most) for step in shared])
     return {"steps": total, "steps_per_epoch": steps.per_epoch, "queries_per_step": steps.batch_sizes,
             "tokens_per_step": round(weighted_mean(weights, [s.tokens for s in sizes])),
             "distinct_tokens_per_step": round(weighted_mean(weights, [s.distinct for s in sizes])),
@@ -79,15 +80,20 @@ def weighted_mean(weights: list[float], values: list[float]) -> float:
     return sum(weight * value for weight, value in zip(weights, values, strict=True)) / sum(weights)
 
 
-def _work(sizes: list[int], processes: int, kept_tokens: int) -> float:
+def _shared(sizes: list[int], processes: int) -> list[list[int]]:
+    """Tokens of each row that each process runs."""
+    return [[sizes[number] for number in own] for own in shares(sizes, processes)]
+
+
+def _work(shared: list[list[int]], kept_tokens: int) -> float:
     """Tokens that the busiest process runs forward and backward in a step. The second forward pass of the rows that
     are not kept costs a third of both."""
-    shared = [[sizes[number] for number in own] for own in shares(sizes, processes)]
     return max(sum(own) + sum(own[: len(own) - kept_rows(own, kept_tokens)]) / 3 for own in shared)
 
 
-def _seconds(trainer, row) -> float:
-    """Time of forward and backward for a token of a row: the least of some runs, as the first find no memory ready."""
+def _seconds(trainer, row, kept_tokens: int) -> float:
+    """Time of forward and backward for a token of a row: the least of some runs, as the first find no memory ready.
+    Then takes as much memory as a step that keeps the graphs of so many tokens."""
     model = trainer.accelerator.unwrap_model(trainer.model).to(trainer.args.device).train()
     seconds = []
     for _ in range(RUNS):
@@ -96,8 +102,7 @@ def _seconds(trainer, row) -> float:
         if trainer.args.device.type == "cuda":
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - started)
-    kept = [trainer.embed(model, row, 0) for _ in range(max(1, trainer.config.kept_tokens // row.size))]
-    torch.cat(kept).sum().backward()  # as much memory as a step takes
+    torch.cat([trainer.embed(model, row, 0) for _ in range(math.ceil(kept_tokens / row.size))]).sum().backward()
     model.zero_grad(set_to_none=True)
     return min(seconds) / row.size
 

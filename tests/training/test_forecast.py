@@ -3,9 +3,10 @@
 import random
 
 import pytest
+import torch
 from tiny import trainer
 
-from anna_embed.training.forecast import forecast, steps_to_count, weighted_mean
+from anna_embed.training.forecast import RUNS, forecast, steps_to_count, weighted_mean
 
 
 def test_a_forecast_weighs_each_task_by_its_steps():
@@ -27,3 +28,21 @@ def test_parts_of_an_epoch_are_counted_as_transformers_does(tiny_model, tmp_path
     made.train()
     assert said == made.state.max_steps == made.state.global_step == 5  # of 11
     assert sorted(built) == [*range(5)]  # and none is built after the last, when the tokenizer is saved
+
+
+@pytest.mark.parametrize("kept_tokens", [0, 100, 10**6])
+def test_memory_is_that_of_a_step(tiny_model, tmp_path, kept_tokens):
+    """If this fails, the forecast takes more memory than training ever does, and may end for want of it."""
+    made = trainer(tiny_model, tmp_path, keys={"token_budget": 64, "kept_tokens": kept_tokens})
+    rows, embed = [], made.embed
+    made.embed = lambda model, row, number: rows.append(row) or embed(model, row, number)
+    forecast(made)
+    in_forecast = sum(row.size for row in rows[RUNS:])
+    largest, held = max(row.size for row in rows), []
+    made.embed = lambda model, row, number: rows.append((row, torch.is_grad_enabled())) or embed(model, row, number)
+    for step in range(made.steps.per_epoch):
+        made.state.global_step, rows = step, []
+        made.training_step(made.model, {})
+        first_pass = rows[: len({id(row) for row, _ in rows})]
+        held.append(sum(row.size for row, graph in first_pass if graph))
+    assert in_forecast <= max(held) + largest and (kept_tokens == 10**6) == (max(held) > 1000)
