@@ -47,32 +47,27 @@ def main(config: BenchmarkConfig, given: dict) -> None:
         return print(f"benchmark: {stage.output} is up to date")
 
     from anna_embed.artifacts import read_manifest
-    from anna_embed.data.sources import SOURCES
-    from anna_embed.evaluation.mteb_tasks import run_tasks
     from anna_embed.evaluation.panel import mean_of
     from anna_embed.evaluation.scored_model import ScoredModel
     from anna_embed.evaluation.show import as_text, command
-    from anna_embed.evaluation.yardsticks import held_out_scores
     from anna_embed.hub.cards import render
     from anna_embed.schema import RESULTS
     from anna_embed.tables import columns_of, data_files, write_split
 
     # ---- the model --------------------------------------------------------------------------------------------------
     parts, records = parts_of(config) if config.asks_mteb else [], []
-    located = {part: stage.parents[f"mteb {part.name}"] for part in parts if f"mteb {part.name}" in stage.parents}
-    table, absent = [], [part.name for part in parts if part not in located]
-    path = {key: parent.path for key, parent in stage.parents.items()}
+    pairs = stage.parents["pairs"].path if "pairs" in stage.parents else None
+    table, absent = [], [part.name for part in parts if f"mteb {part.name}" not in stage.parents]
     with tempfile.TemporaryDirectory() as folder:
-        model = ScoredModel(stage.parents["model"], path.get("pairs"), config, Path(folder))
+        model = ScoredModel(stage.parents["model"], pairs, config, Path(folder))
         print(f"benchmark: {model.reference} is {model.what}", flush=True)
         work = stage.begin()
 
         # ---- scores -------------------------------------------------------------------------------------------------
-        if "pairs" in path:
-            table += held_out_scores(config, path, model, work / ".scores")
+        if pairs:
+            table += held_out_scores(config, stage, model, work / ".scores")
         if parts:
-            instructions = {name: source.instruction for source in reversed(SOURCES) for name in source.mteb_tasks}
-            records = run_tasks(model.candidate(instructions), located, Path(config.artifacts) / ".cache" / "mteb")
+            records = mteb_scores(config, stage, model, parts)
             table += [{"model": model.name, **row} for row in records + mean_of(config.benchmark, records)]
     table = [{column: row.get(column) for column in RESULTS} for row in table]
 
@@ -92,6 +87,57 @@ def parts_of(config: BenchmarkConfig) -> list:
     from anna_embed.evaluation.panel import parts_of
 
     return parts_of(config.tasks, config.benchmark, config.panel, config.dev_panel)
+
+
+def held_out_scores(config: BenchmarkConfig, stage: Stage, model, kept: Path) -> list[dict]:
+    """The model's scores on the pairs' test splits, and those of its yardsticks."""
+    from anna_embed.artifacts import read_manifest
+    from anna_embed.evaluation.heldout import read_held_out, score_all
+    from anna_embed.evaluation.teachers import teacher_scores
+    from anna_embed.kinds import KINDS
+    from anna_embed.model.encode import lay_out_untrained, load_encoder
+    from anna_embed.prompts import query_prompt
+    from anna_embed.tables import tasks_of
+    from anna_embed.teacher import reranker
+    from anna_embed.teacher.bm25 import BM25
+    from anna_embed.teacher.fusion import rrf
+
+    path, few = {key: parent.path for key, parent in stage.parents.items()}, config.rerank_queries
+    tasks = tasks_of("pairs", path["pairs"])
+    held_out = read_held_out(path["pairs"], tasks, read_manifest(path["pairs"])["rows"])
+    how = {"max_length": config.max_length, "batch_size": config.batch_size, "dtype": config.dtype}
+
+    def evaluate(name, load, prompts):
+        return score_all(name, load, held_out, prompts, few, kept)
+
+    table = evaluate(model.name, model.load, model.prompts)
+    if not config.baselines:
+        return table
+    table += evaluate("dense teacher", lambda: load_encoder(path["dense_model"], **how), dict.fromkeys(tasks, ""))
+    with tempfile.TemporaryDirectory() as folder:
+        lay_out_untrained(path["base_model"], Path(folder))
+        plain = {task: query_prompt(t["instruction"]) for task, t in tasks.items()}
+        table += evaluate("base model", lambda: load_encoder(folder, **how), plain)
+    retrieval = [task for task in held_out if KINDS[task.kind].scored]
+    if retrieval:
+        dense = load_encoder(path["dense_model"], **how)
+        cross_encoder = reranker.load(path["reranker"], config.max_length, config.dtype)
+    for task in retrieval:
+        cosines = dense(list(task.queries.values())[:few], "") @ dense(task.passages, "").T
+        table += teacher_scores(task, BM25(task.passages).scores, cosines,
+                                lambda pairs: reranker.score(cross_encoder, pairs, config.batch_size, True), rrf,
+                                config.rerank_depth, few)
+    return table
+
+
+def mteb_scores(config: BenchmarkConfig, stage: Stage, model, parts: list) -> list[dict]:
+    """mteb's scores of the model; each task that is finished is kept beside the artifact."""
+    from anna_embed.data.sources import SOURCES
+    from anna_embed.evaluation.mteb_tasks import run_tasks
+
+    located = {part: stage.parents[f"mteb {part.name}"] for part in parts if f"mteb {part.name}" in stage.parents}
+    instructions = {name: source.instruction for source in reversed(SOURCES) for name in source.mteb_tasks}
+    return run_tasks(model.candidate(instructions), located, Path(config.artifacts) / ".cache" / "mteb")
 
 
 if __name__ == "__main__":

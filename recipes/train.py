@@ -34,15 +34,17 @@ def main(config: TrainConfig, training_args, model_args, given: dict) -> None:
     from accelerate import PartialState
     from transformers import AutoModel, set_seed
 
+    from anna_embed.evaluation.in_training import HeldOutScores
     from anna_embed.hub.cards import render
+    from anna_embed.hub.names import hub_id
     from anna_embed.schema import TRIPLETS
     from anna_embed.tables import read_split, tasks_of
+    from anna_embed.teacher.guide_vectors import guide_of
     from anna_embed.teacher.shards import Processes
     from anna_embed.tokens import load_tokenizer
     from anna_embed.training.checkpoints import last_complete
     from anna_embed.training.forecast import announce
-    from anna_embed.training.guide import guide_of
-    from anna_embed.training.held_out import watched_by
+    from anna_embed.training.held_out import SEED, read_samples
     from anna_embed.training.saving import exit_if_stopped, facts_of, save_adapter
     from anna_embed.training.second_step import with_adapter
     from anna_embed.training.trainer import EmbeddingTrainer
@@ -53,7 +55,10 @@ def main(config: TrainConfig, training_args, model_args, given: dict) -> None:
         work = Path(tempfile.gettempdir()) if config.dry_run else stage.begin()
         tasks = tasks_of("triplets", path["triplets"])
         rows = {task: read_split("triplets", path["triplets"], task, "train", TRIPLETS) for task in tasks}
-        held_out, score = watched_by(path.get("pairs"), config.eval_rows)
+        held_out = score = None
+        if "pairs" in path:
+            held_out = read_samples(path["pairs"], config.eval_rows, SEED)
+            score = HeldOutScores({sample.name: sample.kind for sample in held_out})
 
     # ---- model ------------------------------------------------------------------------------------------------------
     set_seed(training_args.seed)  # the adapter's initial weights
@@ -80,8 +85,10 @@ def main(config: TrainConfig, training_args, model_args, given: dict) -> None:
     trainer.accelerator.wait_for_everyone()
     if trainer.is_world_process_zero():
         save_adapter(trainer, work, given["model_name_or_path"])
+        guided = {key: hub_id(given[key]) or "a folder of this machine" for key in guide.models} if guide else {}
         manifest = stage.manifest({task: {"train": len(table)} for task, table in rows.items()}, tasks=learnt | tasks,
-                                  **facts_of(trainer, stage.parents, given, before))
+                                  **facts_of(trainer, stage.parents["model_name_or_path"],
+                                             given["model_name_or_path"], before | guided))
         render(work, manifest)
         stage.finish(manifest)
     trainer.accelerator.wait_for_everyone()

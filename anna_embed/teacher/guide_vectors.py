@@ -7,6 +7,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset
 
+from anna_embed.artifacts import Located
+from anna_embed.kinds import KINDS
 from anna_embed.teacher import dense
 from anna_embed.teacher.shards import Processes
 from anna_embed.teacher.vectors import VectorStore, text_keys
@@ -28,7 +30,7 @@ class Guide:
         dtype (`str`): Of the models' weights.
     """
 
-    def __init__(self, models: dict, folder: Path, max_length: int, dtype: str):
+    def __init__(self, models: dict[str, Located], folder: Path, max_length: int, dtype: str):
         self.models, self.max_length, self.dtype = models, max_length, dtype
         self.stores = [VectorStore(folder, f"{model.digest}, {max_length} tokens", dtype, "")
                        for model in models.values()]
@@ -69,3 +71,23 @@ def texts_of(tables: list[Dataset], most: int) -> list[str]:
         columns += [rows["query"], rows["positive"], pc.list_flatten(first)]
     chunks = [chunk.cast(pa.large_string()) for column in columns for chunk in column.chunks]  # 2 GB and more
     return pa.chunked_array(chunks, pa.large_string()).unique().to_pylist()
+
+
+def guide_of(config, parents: dict[str, Located], tasks: dict[str, dict], rows: dict[str, Dataset],
+             dtype: str) -> tuple[Guide | None, list[str]]:
+    """
+    The guide that a recipe names, and the texts that it must have embedded before the first step.
+
+    Args:
+        config ([`TrainConfig`]): the stage's keys.
+        parents (`dict[str, Located]`): the inputs of the training run.
+        tasks (`dict[str, dict]`): kind and instruction of each task; graded pairs need no guide.
+        rows (`dict[str, Dataset]`): triplets of each task.
+        dtype (`str`): of the guides' weights.
+    """
+    models = {key: parent for key, parent in parents.items() if key in ("guide", "second_guide")}
+    if not models:
+        return None, []
+    ungraded = [table for task, table in rows.items() if not KINDS[tasks[task]["kind"]].graded]
+    guide = Guide(models, Path(config.artifacts) / ".cache" / "vectors", config.max_length, dtype)
+    return guide, texts_of(ungraded, config.num_negatives)

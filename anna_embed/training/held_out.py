@@ -1,7 +1,6 @@
 """Held-out rows that training is watched by: a seeded sample of each task, under the prompts of training."""
 
 import random
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from datasets import Dataset
@@ -43,16 +42,6 @@ class Sample:
         if self.kind in ("sts", "clustering"):
             return len(set(self.right)) > 1
         return len(self.sides[1]) > (0 if self.kind == "nli" else 1)
-
-
-def watched_by(folder: str | None, most: int) -> tuple[list[Sample] | None, Callable | None]:
-    """The samples that training is watched by, and the Trainer's `compute_metrics` for them; None without pairs."""
-    if folder is None:
-        return None, None
-    from anna_embed.evaluation.in_training import HeldOutScores  # `evaluate` takes a second to import
-
-    samples = read_samples(folder, most, SEED)
-    return samples, HeldOutScores({sample.name: sample.kind for sample in samples})
 
 
 def read_samples(folder: str, most: int, seed: int) -> list[Sample]:

@@ -5,7 +5,6 @@ import signal
 from pathlib import Path
 
 from anna_embed.artifacts import Located
-from anna_embed.hub.names import hub_id
 from anna_embed.origin import licence_of
 from anna_embed.training.held_out import scores_of
 
@@ -38,25 +37,23 @@ def save_adapter(trainer, folder: Path, base_name: str) -> None:
     (folder / LOG).write_text(json.dumps(trainer.state.log_history, indent=1) + "\n", encoding="utf-8")
 
 
-def facts_of(trainer, parents: dict[str, Located], given: dict, before: dict) -> dict[str, dict]:
+def facts_of(trainer, base: Located, base_name: str, more: dict) -> dict[str, dict]:
     """
     What the manifest says of the base model and of the training.
 
     Args:
         trainer ([`EmbeddingTrainer`]): after training.
-        parents (`dict[str, Located]`): its inputs.
-        given (`dict`): the keys that the recipe states.
-        before (`dict`): what is said of the steps before this one.
+        base ([`Located`]): the base model.
+        base_name (`str`): its name as the recipe has it.
+        more (`dict`): what else is to be said of the training: the steps before this one, and who guided.
 
     Returns:
         `dict`: `base_model` and `training`.
     """
-    base, config, args = parents["model_name_or_path"], trainer.config, trainer.args
-    guides = {key: hub_id(given[key]) or "a folder of this machine" for key in ("guide", "second_guide")
-              if key in parents}
+    config, args = trainer.config, trainer.args
     measured = {"held_out": scores_of(trainer.state, args.load_best_model_at_end)} if trainer.eval_dataset else {}
-    return {"base_model": {"name": given["model_name_or_path"], "digest": base.digest, "commit": base.commit,
+    return {"base_model": {"name": base_name, "digest": base.digest, "commit": base.commit,
                            "licence": licence_of(base.path)},
             "training": {"steps": trainer.state.global_step, "processes": trainer.accelerator.num_processes,
                          "max_length": config.max_length, "prompt_max_length": config.prompt_max_length,
-                         **before, **guides, **measured, "final": trainer.state.log_history[-1]}}
+                         **more, **measured, "final": trainer.state.log_history[-1]}}
