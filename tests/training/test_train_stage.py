@@ -216,7 +216,8 @@ def test_a_second_step_with_a_guide(trained, tmp_path):
     told = json.loads((adapter / "manifest.json").read_text())
     told["tasks"]["of the first step alone"] = {"kind": "sts", "instruction": "Compare.", "licence": "CC0 1.0"}
     (adapter / "manifest.json").write_text(json.dumps(told))
-    keys = {"model_name_or_path": str(first / "base"), "adapter": str(adapter), "guide": guide, "second_guide": guide,
+    other = save_guide(first / "base", tmp_path / "other", "max")
+    keys = {"model_name_or_path": str(first / "base"), "adapter": str(adapter), "guide": guide, "second_guide": other,
             "lora_target_modules": None, "max_steps": 2}
     looked = train(ONE, world(tmp_path), **keys, dry_run=True)
     assert looked.returncode == 0 and "vectors of" in looked.stdout and not (tmp_path / ".cache").exists()
@@ -233,5 +234,7 @@ def test_a_second_step_with_a_guide(trained, tmp_path):
     assert 0 < change < 0.05  # two steps of warm-up at 1e-2 at most, from where the first ended
     again = train(ONE, tmp_path, **keys)
     assert "is up to date" in again.stdout
+    same = train(ONE, tmp_path, **keys | {"second_guide": guide})
+    assert same.returncode == 2 and "is the guide too; name another model" in same.stderr
     over = train(ONE, first, adapter=str(first / "adapter"), lora_target_modules=None)
     assert over.returncode == 2 and "is what this stage makes" in over.stderr
