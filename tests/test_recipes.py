@@ -125,6 +125,8 @@ def test_every_command_parses(where, command, monkeypatch):
     elif name in STAGES or name == "publish":
         argv = [stand_in(word) if before == "--config" else word for before, word in zip(["", *argv], argv)]
         parse((PublishConfig,) if name == "publish" else types_of(name), argv)
+    elif module.startswith("benchmarks."):
+        parse(importlib.import_module(module).Settings, argv)
     else:
         parse_only("anna_embed.__main__" if module == "anna_embed" else module, argv, monkeypatch)
 
