@@ -42,11 +42,11 @@ def main(config: TrainConfig, training_args, model_args, given: dict) -> None:
     from anna_embed.teacher.guide_vectors import guide_of
     from anna_embed.teacher.shards import Processes
     from anna_embed.tokens import load_tokenizer
+    from anna_embed.training.adapter import with_adapter
     from anna_embed.training.checkpoints import last_complete
     from anna_embed.training.forecast import announce
     from anna_embed.training.held_out import SEED, read_samples
     from anna_embed.training.saving import exit_if_stopped, facts_of, save_adapter
-    from anna_embed.training.second_step import with_adapter
     from anna_embed.training.trainer import EmbeddingTrainer
 
     # ---- read -------------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from anna_embed.teacher.guide_vectors import Guide, texts_of
 from anna_embed.training.batch import build
 from anna_embed.training.guide import compare
 from anna_embed.training.lora import LoraLinear, shortened
-from anna_embed.training.second_step import check_adapter, continued
+from anna_embed.training.adapter import check_adapter, continued
 
 STILL = {"arguments": {"learning_rate": 0.0, "max_grad_norm": 0.0}}
 
