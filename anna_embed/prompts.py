@@ -6,6 +6,7 @@ Format of the report's section 4.2, with the separators of e5-mistral and bge-en
     Instruct: {instruction}\\nQuery: {query}                                (then EOS, by the tokenizer)
 """
 
+import random
 from collections.abc import Sequence
 from typing import Any
 
@@ -56,6 +57,30 @@ def as_example(row: dict[str, Any]) -> tuple[str, str] | None:
     """
     good = row["label_score"] is None or row["label_score"] >= LOWEST_SCORE
     return (row["query"], row["label"] or row["positive"]) if good else None
+
+
+def rows_shown(rows: Sequence[dict[str, Any]], task: str, number: int, seed: int) -> list[dict[str, Any]]:
+    """The rows that a task shows in front of every query, where they are not drawn anew for each.
+
+    No two share a query or a response; where responses are categories or intents, each is shown once before one is
+    shown again.
+
+    Args:
+        rows (`Sequence[dict]`): The task's training rows.
+        task (`str`), seed (`int`): Draw them.
+        number (`int`): At most so many.
+    """
+    shown, spare, seen = [], [], set()
+    for n in random.Random(f"{seed}:{task}").sample(range(len(rows)), len(rows)):
+        if len(shown) == number:
+            break
+        row = rows[n]
+        example = as_example(row)
+        if example is None or example[0] in seen:
+            continue
+        (spare if example[1] in seen else shown).append(row)
+        seen |= set(example)
+    return (shown + spare)[:number]
 
 
 def fitted_prompt(tokenizer, instruction: str, examples: Sequence[tuple[str, str]], each: int, room: int) -> str:

@@ -22,12 +22,13 @@ NAIVE, MARGIN = {"margin": 1.0, "top_k": 7}, {"margin": 0.95, "top_k": 7}
 HARD = {"soft_label_weight": 0.0, "teacher": "dense", "teacher_temperature": 0.05, "max_examples": 0, "guide": None,
         "second_guide": None, "guide_weight": None, "guide_temperature": None}
 DENSE = HARD | {"soft_label_weight": 1.0}
+SHOWN = {"eval_examples": 2}  # scored once more with two examples in front of every held-out query
 # Name: what it is, keys of the mine stage, keys of the train stage, and what it is compared with.
 VARIANTS = {
     "in_batch": ("hard InfoNCE, in-batch negatives alone", MARGIN, HARD | {"num_negatives": 0}, None),
     "naive": ("+ hard negatives from the best 7 below the positive", NAIVE, HARD, "in_batch"),
     "margin": ("+ margin of 95 %", MARGIN, HARD, "naive"),
-    "dense_labels": ("+ soft labels, dense teacher", MARGIN, DENSE, "margin"),
+    "dense_labels": ("+ soft labels, dense teacher", MARGIN, DENSE | SHOWN, "margin"),
     "dense_labels_2": ("the same, another seed", MARGIN, DENSE | {"seed": 43}, "dense_labels"),
     "reranker_labels": ("soft labels of the reranker instead", MARGIN,
                         DENSE | {"teacher": "reranker", "teacher_temperature": 1.0}, "dense_labels"),
@@ -37,7 +38,10 @@ VARIANTS = {
               HARD | {"guide": "sentence-transformers/all-MiniLM-L6-v2"}, "margin"),
     "rank_64": ("the same with LoRA of rank 64 instead of 16", MARGIN, DENSE | {"lora_r": 64, "lora_alpha": 128},
                 "dense_labels"),
-    "examples": ("+ up to 2 examples in front of a query", MARGIN, DENSE | {"max_examples": 2}, "dense_labels"),
+    "examples": ("+ none to 2 examples in front of queries, drawn for every 8", MARGIN,
+                 DENSE | SHOWN | {"max_examples": 2}, "dense_labels"),
+    "fixed_examples": ("+ the task's same 2 examples in front of every query", MARGIN,
+                       DENSE | SHOWN | {"max_examples": 2, "fixed_examples": True}, "examples"),
     "no_nli": ("without NLI", MARGIN, DENSE, "dense_labels"),
 }
 KEPT = 3072  # tokens: a whole step at 64 tokens a text, in 6 GB; two variants can be trained side by side in 24
@@ -113,9 +117,15 @@ def train(config: Settings, name: str) -> dict:
     tokens = max(line.get("distinct_tokens", 0) for line in log)
     scores = {key.removeprefix("eval_"): round(value, 4) for key, value in last.items()
               if key.removeprefix("eval_").startswith(tuple(trained(tasks)))}
+    few_shot = {key: value for key, value in scores.items() if "_examples_" in key}
+    scores = {key: value for key, value in scores.items() if key not in few_shot}
+    shown = {"few_shot": few_shot, "few_shot_mean": mean(few_shot)} if few_shot else {}
     return {"what": what, "beside": beside, "mine": mine_keys, "train": train_keys, "scores": scores,
-            "mean": round(sum(scores.values()) / len(scores), 4), "distinct_tokens": tokens,
-            "seconds": read_manifest(adapter)["seconds"]}
+            "mean": mean(scores), **shown, "distinct_tokens": tokens, "seconds": read_manifest(adapter)["seconds"]}
+
+
+def mean(scores: dict[str, float]) -> float:
+    return round(sum(scores.values()) / len(scores), 4)
 
 
 def trained(tasks: dict) -> list[str]:
@@ -130,7 +140,8 @@ def main(config: Settings, given: dict) -> None:
     for name, said in results.items():
         other = results.get(said["beside"])
         change = f"{said['mean'] - other['mean']:+.4f} from {said['beside']}" if other else ""
-        print(f"{name:16} {said['mean']:.4f}  {change:28}  {said['what']}")
+        shown = f"{said['few_shot_mean']:.4f} with examples" if "few_shot" in said else ""
+        print(f"{name:16} {said['mean']:.4f}  {change:28}  {shown:20}  {said['what']}")
     timing.report({"benchmark": "ablations", "given": given, "steps": config.steps, "results": results})
 
 

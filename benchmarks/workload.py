@@ -109,8 +109,8 @@ class FullSteps(Steps):
             return super().build(step)
 
 
-def _draw_most(rows, group, most, rng, draw=examples.draw):
-    return draw(rows, group, most, _Most(rng.random()))
+def _draw_most(rows, group, most, rng, fixed=None, draw=examples.draw):
+    return draw(rows, group, most, _Most(rng.random()), fixed)
 
 
 class _Most(random.Random):

@@ -45,7 +45,7 @@ def main(config: TrainConfig, training_args, model_args, given: dict) -> None:
     from anna_embed.training.adapter import with_adapter
     from anna_embed.training.checkpoints import last_complete
     from anna_embed.training.forecast import announce
-    from anna_embed.training.held_out import SEED, read_samples
+    from anna_embed.training.held_out import SEED, few_shot, read_samples
     from anna_embed.training.saving import exit_if_stopped, facts_of, save_adapter
     from anna_embed.training.trainer import EmbeddingTrainer
 
@@ -58,6 +58,7 @@ def main(config: TrainConfig, training_args, model_args, given: dict) -> None:
         held_out = score = None
         if "pairs" in path:
             held_out = read_samples(path["pairs"], config.eval_rows, SEED)
+            held_out += few_shot(held_out, rows, config.eval_examples, training_args.seed)
             score = HeldOutScores({sample.name: sample.kind for sample in held_out})
 
     # ---- model ------------------------------------------------------------------------------------------------------

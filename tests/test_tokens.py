@@ -7,7 +7,7 @@ from llama2_style import save_bos_tokenizer
 from small import SENTENCES, small_tokenizer
 
 from anna_embed.parsing import RecipeError
-from anna_embed.prompts import as_example, few_shot_prompt, fitted_prompt, query_prompt
+from anna_embed.prompts import as_example, few_shot_prompt, fitted_prompt, query_prompt, rows_shown
 from anna_embed.tokens import cut_to_fit, load_tokenizer, tokenize
 
 LIMIT = 24
@@ -96,6 +96,20 @@ def test_what_serves_as_an_example(label, score, response):
     """If this fails, an example shows two unlike sentences as alike, or hides the category it should show."""
     row = {"query": "query", "positive": "positive", "label": label, "label_score": score}
     assert as_example(row) == (response and ("query", response))
+
+
+def test_rows_that_are_shown():
+    """If this fails, two of a prompt's few examples say the same, or an export depends on more than its seed."""
+    def row(query, label=None, score=None):
+        return {"query": query, "positive": f"answer to {query}", "label": label, "label_score": score}
+
+    rows = [row("a", "x"), row("a", "y"), row("b", "x"), row("c", "x"), row("d", "y"), row("e", score=0.1)]
+    for seed in range(20):
+        shown = rows_shown(rows, "task", 3, seed)
+        assert len({r["query"] for r in shown}) == 3 and {r["label"] for r in shown[:2]} == {"x", "y"}
+        assert shown == rows_shown(rows, "task", 3, seed)
+    assert len({str(rows_shown(rows, "task", 3, seed)) for seed in range(20)}) > 3
+    assert len(rows_shown(rows, "task", 9, 0)) == 4 and rows_shown([], "task", 3, 0) == []
 
 
 @pytest.mark.parametrize("room, kept", [(0, 0), (60, 1), (115, 2), (1000, 3)])

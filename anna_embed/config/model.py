@@ -25,6 +25,8 @@ class TrainConfig(StageConfig):
         second_guide (`str`): Another one; the soft labels are then of the mean of both cosines (fused teachers).
         adapter (`str`): Training goes on from this adapter, as a second step; LoRA's settings are those of it.
         max_examples (`int`): 0 to this many few-shot examples stand in front of queries, drawn from the same batch.
+        fixed_examples (`bool`): Every query of a task is shown the same `max_examples` instead, those that an export
+            with as many and the same seed stores in the task's prompt.
         token_budget (`int`): Tokens per forward pass; decides memory, never the result.
         kept_tokens (`int`): Tokens of a process whose activations are kept between the two passes of a step; what is
             beyond is run forward twice. Memory for a third of the time, never the result. The last forward pass of a
@@ -32,6 +34,7 @@ class TrainConfig(StageConfig):
         task_weights (`dict[str, float]`): The mixture: how often an epoch passes over a task's rows, 1 if not named.
         eval_rows (`int`): With transformers' `eval_strategy`, `eval_steps` and `load_best_model_at_end`, so many
             held-out rows of each task of the pairs are scored during training; the same for every seed.
+        eval_examples (`int`): They are scored once more, as `<task>_<number>_examples`, behind so many examples.
         dry_run (`bool`): Print what training will do, with the memory and time that one real row takes, and stop.
     """
 
@@ -53,6 +56,7 @@ class TrainConfig(StageConfig):
     cosent_scale: float = field(default=20.0, **described("Scale of CoSENT for graded pairs."))
     max_length: int = field(default=512, **described("Tokens of a text, its instruction and EOS included."))
     max_examples: int = field(default=5, **described("Few-shot examples in front of a query at most."))
+    fixed_examples: bool = field(default=False, **described("The same examples in front of all queries of a task."))
     example_max_length: int = field(default=256, **described("Tokens of each side of an example."))
     prompt_max_length: int = field(default=2048, **described("Tokens of examples, instruction and query together."))
     example_group_size: int = field(default=32, **described("Queries that share one draw of examples."))
@@ -60,6 +64,7 @@ class TrainConfig(StageConfig):
     kept_tokens: int = field(default=0, **described("Tokens whose activations are kept instead of computed twice."))
     task_weights: dict[str, float] = field(default_factory=dict, **described("Passes over a task's rows per epoch."))
     eval_rows: int = field(default=200, **described("Held-out rows of each task that eval_strategy scores."))
+    eval_examples: int = field(default=0, **described("Few-shot examples to score the held-out rows with, too."))
     dry_run: bool = field(default=False, **described("Print what training will do, and stop."))
 
     def __post_init__(self):
@@ -77,12 +82,15 @@ class TrainConfig(StageConfig):
         self.require("max_length", self.max_length >= 8, "write 8 or more tokens")
         self.require("prompt_max_length", self.prompt_max_length >= self.max_length, "it may not be below max_length")
         self.require("max_examples", 0 <= self.max_examples <= 16, "write 0 to 16; the report's recipe uses 5")
+        self.require("fixed_examples", not self.fixed_examples or self.max_examples > 0,
+                     "max_examples is 0: write how many there are, or leave fixed_examples out")
         self.require("token_budget", self.token_budget >= 1, "write a number of tokens, for example 2048")
         self.require("kept_tokens", self.kept_tokens >= 0, "write 0 or more tokens, for example 4096")
         self.require("example_group_size", self.example_group_size >= 1, "write 1 or more")
         self.require("task_weights", all(0 < w < math.inf for w in self.task_weights.values()),
                      "write a positive number for each task; leave a task out of the recipe to train without it")
         self.require("eval_rows", self.eval_rows >= 2, "write 2 or more rows, for example 200")
+        self.require("eval_examples", 0 <= self.eval_examples <= 16, "write 0 to 16")
         self.require("push", not (self.push and self.dry_run), "a dry run makes nothing: leave push or dry_run out")
 
     @staticmethod

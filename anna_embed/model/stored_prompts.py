@@ -1,11 +1,9 @@
 """The prompts that are stored in an exported model, with or without few-shot examples."""
 
-import random
-
 from datasets import Features
 
 from anna_embed.kinds import KINDS
-from anna_embed.prompts import as_example, fitted_prompt, query_prompt
+from anna_embed.prompts import as_example, fitted_prompt, query_prompt, rows_shown
 from anna_embed.schema import TRIPLETS
 from anna_embed.tables import read_split
 
@@ -34,10 +32,7 @@ def prompts_of(tasks: dict[str, dict], examples: dict[str, str]) -> dict[str, st
 
 def few_shot_prompts(folder: str, tasks: dict[str, dict], tokenizer, number: int, each: int, room: int, seed: int,
                      key: str = "triplets", features: Features = TRIPLETS) -> dict[str, str]:
-    """For each task a prompt with `number` examples, drawn from its training rows by the rules of training.
-
-    No two examples share a query or a response's text; for rows that have a category or intent, that is the response,
-    and each is shown once before one is shown again.
+    """For each task a prompt with `number` examples, drawn from its training rows (`prompts.rows_shown`).
 
     Args:
         folder (`str`): The artifact that holds the rows.
@@ -50,19 +45,6 @@ def few_shot_prompts(folder: str, tasks: dict[str, dict], tokenizer, number: int
     prompts = {}
     for task, t in tasks.items():
         rows = read_split(key, folder, task, "train", features)
-        order = random.Random(f"{seed}:{task}").sample(range(len(rows)), len(rows))
-        chosen = _choose((as_example(rows[n]) for n in order), number)
+        chosen = [as_example(row) for row in rows_shown(rows, task, number, seed)]
         prompts[task] = fitted_prompt(tokenizer, t["instruction"], chosen, each, room)
     return prompts
-
-
-def _choose(candidates, number):
-    chosen, spare, seen = [], [], set()
-    for example in candidates:
-        if example is None or example[0] in seen:
-            continue
-        (spare if example[1] in seen else chosen).append(example)
-        seen |= set(example)
-        if len(chosen) == number:
-            break
-    return (chosen + spare)[:number]

@@ -90,7 +90,8 @@ def continued(model: torch.nn.Module, folder: str) -> PeftModel:
     except (RuntimeError, ValueError) as error:
         raise RecipeError(f"adapter: '{folder}' does not fit the base model ({str(error).splitlines()[0]}); name the "
                           "base that it was trained on.") from None
-    here, there = set(get_peft_model_state_dict(model)), set(load_peft_weights(folder, device="cpu"))
+    here = set(get_peft_model_state_dict(model, save_embedding_layers=False))
+    there = set(load_peft_weights(folder, device="cpu"))
     if here != there:
         raise RecipeError(f"adapter: '{folder}' has weights of other names than an adapter of this base model (for "
                           f"example {min(here ^ there)}); name one that was trained here, or by peft on AutoModel.")

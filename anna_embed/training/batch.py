@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from anna_embed.kinds import KINDS
-from anna_embed.prompts import query_prompt
+from anna_embed.prompts import fitted_prompt, query_prompt
 from anna_embed.tokens import cut_to_fit, tokenize
 from anna_embed.training import examples
 
@@ -51,7 +51,7 @@ def has_soft_labels(task: dict, config) -> bool:
     return KINDS[task["kind"]].scored and config.soft_label_weight > 0
 
 
-def build(rows: list[dict], task: dict, tokenizer, config, seed: str) -> Batch:
+def build(rows: list[dict], task: dict, tokenizer, config, seed: str, fixed: list[dict] | None = None) -> Batch:
     """Makes a batch of rows of the triplets artifact.
 
     Args:
@@ -60,6 +60,7 @@ def build(rows: list[dict], task: dict, tokenizer, config, seed: str) -> Batch:
         tokenizer: With EOS in its post-processor (`tokens.load_tokenizer`).
         config (`TrainConfig`): Lengths, number of negatives and examples, teacher.
         seed (`str`): Draws the examples.
+        fixed (`list[dict]`, *optional*): Rows that are the examples of every query instead.
     """
     kind = KINDS[task["kind"]]
     prompt = query_prompt(task["instruction"]) if kind.symmetric else ""
@@ -78,7 +79,7 @@ def build(rows: list[dict], task: dict, tokenizer, config, seed: str) -> Batch:
         if teacher is not None:
             teacher[i, : len(columns)] = torch.tensor([row[f"teacher_{config.teacher}"][p] for p in columns.values()])
     in_batch = kind.in_batch and (task["kind"] != "nli" or config.nli_in_batch)
-    asked = _queries(rows, task, tokenizer, config, seed)
+    asked = _queries(rows, task, tokenizer, config, seed, fixed)
     number = {string: n for n, string in enumerate(dict.fromkeys([*asked, *place]))}
     bare = dict(zip(shown, texts)) | {string: row["query"] for string, row in zip(asked, rows)}
     passages = torch.tensor([number[string] for string in place])
@@ -109,7 +110,7 @@ def _columns(row, column, itself, most):
     return columns
 
 
-def _queries(rows, task, tokenizer, config, seed):
+def _queries(rows, task, tokenizer, config, seed, fixed):
     """Query strings with instruction and, group by group, few-shot examples.
 
     The query keeps `max_length` with its instruction; the examples get what `prompt_max_length` leaves, so that no
@@ -119,9 +120,9 @@ def _queries(rows, task, tokenizer, config, seed):
     cut = cut_to_fit(tokenizer, prompt, [row["query"] for row in rows], config.max_length)
     strings = []
     for group in examples.groups_of(rows, config.example_group_size):
-        drawn = examples.draw(rows, group, config.max_examples, rng)
-        shared = examples.prefix(tokenizer, task["instruction"], drawn, config.example_max_length,
-                                 config.prompt_max_length - config.max_length)
+        drawn = examples.draw(rows, group, config.max_examples, rng, fixed)
+        shared = fitted_prompt(tokenizer, task["instruction"], drawn, config.example_max_length,
+                               config.prompt_max_length - config.max_length)
         strings += [shared + cut[i] for i in group]
     return strings
 

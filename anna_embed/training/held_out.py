@@ -1,7 +1,7 @@
 """Held-out rows that training is watched by: a seeded sample of each task, under the prompts of training."""
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from datasets import Dataset
 from transformers.utils import logging
@@ -9,7 +9,7 @@ from transformers.utils import logging
 from anna_embed.artifacts import read_manifest
 from anna_embed.kinds import KINDS
 from anna_embed.parsing import RecipeError
-from anna_embed.prompts import query_prompt
+from anna_embed.prompts import as_example, fitted_prompt, query_prompt, rows_shown
 from anna_embed.schema import PAIRS
 from anna_embed.tables import read_split, tasks_of
 from anna_embed.tokens import cut_to_fit, tokenize
@@ -28,6 +28,8 @@ class Sample:
             positives and negatives; texts and labels; for clustering the texts alone.
         right (`list`): For each text of the first side the numbers of its right passages, its graded similarity, 1
             (the positive is nearer), or the number of its label.
+        examples (`list[tuple[str, str]]`): Pairs of query and response that stand in front of every text with an
+            instruction.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Sample:
     instruction: str
     sides: list[list[str]]
     right: list
+    examples: list[tuple[str, str]] = field(default_factory=list)
 
     @property
     def says_something(self) -> bool:
@@ -110,15 +113,36 @@ def _clustered(rows, table):
     return [[row["query"] for row in rows]], [labels.index(row["label"]) for row in rows]
 
 
-def tokens_of(samples: list[Sample], tokenizer, max_length: int) -> list[list[int]]:
-    """Token ids of all texts, side by side: the first side carries the instruction, the others where documents do."""
-    tokens = []
+def few_shot(samples: list[Sample], rows: dict[str, Dataset], number: int, seed: int) -> list[Sample]:
+    """The same held-out rows, behind examples of the task's training rows; of tasks that have some.
+
+    Args:
+        samples (`list[Sample]`): As `read_samples` draws them.
+        rows (`dict[str, Dataset]`): Training rows of each task.
+        number (`int`), seed (`int`): How many examples, and what draws them (`prompts.rows_shown`).
+    """
+    shown = {drawn.name: rows_shown(rows[drawn.name], drawn.name, number, seed)
+             for drawn in samples if drawn.name in rows}
+    return [replace(drawn, name=f"{drawn.name}_{number}_examples", examples=[*map(as_example, shown[drawn.name])])
+            for drawn in samples if shown.get(drawn.name)]
+
+
+def tokens_of(samples: list[Sample], tokenizer, config) -> list[list[int]]:
+    """Token ids of all texts, side by side: the first side carries the instruction, the others where documents do.
+
+    Args:
+        samples (`list[Sample]`): The held-out rows.
+        tokenizer: From `tokens.load_tokenizer`.
+        config ([`TrainConfig`]): Lengths of texts, examples, and all together.
+    """
+    tokens, room = [], config.prompt_max_length - config.max_length
     for drawn in samples:
+        shared = fitted_prompt(tokenizer, drawn.instruction, drawn.examples, config.example_max_length, room)
         for number, side in enumerate(drawn.sides):
             asked = number == 0 or KINDS[drawn.kind].symmetric
-            prompt = query_prompt(drawn.instruction) if asked else ""
-            texts = [prompt + text for text in cut_to_fit(tokenizer, prompt, side, max_length)]
-            tokens += tokenize(tokenizer, texts, max_length)
+            prompt, before = (query_prompt(drawn.instruction), shared) if asked else ("", "")
+            texts = [before + text for text in cut_to_fit(tokenizer, prompt, side, config.max_length)]
+            tokens += tokenize(tokenizer, texts, config.prompt_max_length if drawn.examples else config.max_length)
     return tokens
 
 

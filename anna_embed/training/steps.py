@@ -4,6 +4,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from anna_embed.kinds import KINDS
 from anna_embed.parsing import RecipeError
+from anna_embed.prompts import rows_shown
 from anna_embed.training.batch import Batch, build
 from anna_embed.training.guide import compare
 from anna_embed.training.plan import batches_of
@@ -36,6 +37,9 @@ class Steps:
         self.batch_sizes = {name: config.retrieval_batch_size if KINDS[tasks[name]["kind"]].scored
                             else config.other_batch_size for name in rows}
         self.guide = guide
+        self.fixed = {}  # of each task the rows that all its queries are shown
+        if config.fixed_examples:
+            self.fixed = {name: rows_shown(table, name, config.max_examples, seed) for name, table in rows.items()}
         self._epochs = {}  # epoch -> its steps; one epoch at a time
         self._ahead: dict[int, Future] = {}
         self._builder = ThreadPoolExecutor(1, "batch")
@@ -63,7 +67,8 @@ class Steps:
         epoch, here = divmod(step, self.per_epoch)
         task, numbers = self.of_epoch(epoch)[here]
         rows = self.rows[task].select(numbers).to_list()
-        return task, build(rows, self.tasks[task], self.tokenizer, self.config, f"{self.seed}:{step}")
+        return task, build(rows, self.tasks[task], self.tokenizer, self.config, f"{self.seed}:{step}",
+                           self.fixed.get(task))
 
     def _guided(self, step: int) -> tuple[str, Batch]:
         task, batch = self.build(step)

@@ -65,7 +65,7 @@ class EmbeddingTrainer(Trainer):
         if self.eval_dataset:
             check_best(self.args, self.compute_metrics.names)
             # Once and for all, and never while `Steps` uses the tokenizer in its thread.
-            tokens = tokens_of(self.eval_dataset, self.processing_class, config.max_length)
+            tokens = tokens_of(self.eval_dataset, self.processing_class, config)
             self.held_out_rows = plan(tokens, config.token_budget, self.model.config)
 
     def get_train_dataloader(self) -> DataLoader:

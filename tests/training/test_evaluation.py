@@ -23,11 +23,11 @@ from anna_embed.config import TrainConfig
 from anna_embed.evaluation.heldout import HeldOut, score
 from anna_embed.evaluation.in_training import MODULES
 from anna_embed.parsing import RecipeError
-from anna_embed.prompts import query_prompt
+from anna_embed.prompts import as_example, fitted_prompt, rows_shown
 from anna_embed.schema import PAIRS
 from anna_embed.tables import write_split
 from anna_embed.training.checkpoints import last_complete
-from anna_embed.training.held_out import Sample, read_samples, sample, scores_of
+from anna_embed.training.held_out import Sample, few_shot, read_samples, sample, scores_of
 
 OFTEN = {"eval_strategy": "steps", "eval_steps": 2}
 BEST = OFTEN | {"save_strategy": "steps", "save_steps": 2, "load_best_model_at_end": True, "max_steps": 10,
@@ -89,9 +89,11 @@ def test_modules_load_from_their_folders(tmp_path, monkeypatch):
     assert not [path for path in left_over if path.suffix != ".pyc"]
 
 
-def test_scores_are_those_of_the_benchmark(tiny_model, tmp_path):
+@pytest.mark.parametrize("examples", [0, 2])
+def test_scores_are_those_of_the_benchmark(tiny_model, triplets, tmp_path, examples):
     """One number, wherever it is measured: packed rows here, each text on its own through the benchmark there."""
-    made = trainer(tiny_model, tmp_path, held_out=samples(100))
+    held_out = samples(100)
+    made = trainer(tiny_model, tmp_path, held_out=few_shot(held_out, triplets, 2, 7) if examples else held_out)
     scores = made.evaluate()
     model, tokenizer = made.model.eval(), made.processing_class
 
@@ -105,12 +107,24 @@ def test_scores_are_those_of_the_benchmark(tiny_model, tmp_path):
     for task, rows in pairs().items():
         passages = list(dict.fromkeys(row["positive"] for row in rows))
         kind, instruction = TASKS[task]["kind"], TASKS[task]["instruction"]
-        (row,) = score(HeldOut(task, kind, instruction, rows, passages, passages), encode, query_prompt(instruction),
-                       1000)
-        assert scores[f"eval_{task}_{row['metric']}"] == pytest.approx(row["value"], abs=1e-5), task
+        shown = [as_example(row) for row in rows_shown(triplets[task], task, examples, 7)]
+        prompt = fitted_prompt(tokenizer, instruction, shown, 256, 320 - 128)
+        assert bool(examples) == ("Response: " in prompt)  # two, or as many as fit
+        (row,) = score(HeldOut(task, kind, instruction, rows, passages, passages), encode, prompt, 1000)
+        name = f"{task}_2_examples" if examples else task
+        assert scores[f"eval_{name}_{row['metric']}"] == pytest.approx(row["value"], abs=1e-5), task
         values.append(row["value"])
     assert scores["eval_mean"] == pytest.approx(np.mean(values), abs=1e-5) and len(values) == len(TASKS)
     assert "eval_runtime" in scores and "eval_steps_per_second" not in scores
+
+
+def test_few_shot_rows_are_the_same_rows(triplets):
+    """If this fails, a score with examples beside one without compares two things."""
+    held_out = samples()
+    shown = few_shot(held_out, triplets, 2, 7)
+    assert [(s.sides, s.right, s.kind) for s in shown] == [(s.sides, s.right, s.kind) for s in held_out]
+    assert all(len(s.examples) == 2 for s in shown) and few_shot(held_out, triplets, 0, 7) == []
+    assert [s.name for s in few_shot(held_out, {"topics": triplets["topics"]}, 2, 7)] == ["topics_2_examples"]
 
 
 def test_samples(tmp_path):
@@ -272,7 +286,7 @@ def test_rows_that_say_nothing_are_left_out(tmp_path, caplog):
 # ---- the stage ------------------------------------------------------------------------------------------------------
 
 STAGE = {"eval_strategy": "steps", "eval_steps": 5, "save_steps": 5, "load_best_model_at_end": True, "eval_rows": 8,
-         "metric_for_best_model": "mean"}
+         "eval_examples": 2, "metric_for_best_model": "mean"}
 
 
 @pytest.mark.slow
@@ -288,7 +302,7 @@ def test_the_stage(tmp_path, launcher):
     lines = [line for line in log if "eval_mean" in line]
     best = max(lines, key=lambda line: line["eval_mean"])
     assert [line["step"] for line in lines] == [5, 10, 11] and "pairs" in manifest["parents"]
-    assert manifest["training"]["held_out"].items() <= best.items() and len(manifest["training"]["held_out"]) == 7
+    assert manifest["training"]["held_out"].items() <= best.items() and len(manifest["training"]["held_out"]) == 12
     assert "held_out.eval_mean" in (folder / "adapter" / "README.md").read_text()
     again = train(launcher, folder, **STAGE)
     assert "is up to date" in again.stdout

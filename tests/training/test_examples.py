@@ -2,14 +2,16 @@
 
 import random
 
+from datasets import Dataset
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from small import SENTENCES, triplet
 
 from anna_embed.config import TrainConfig
-from anna_embed.prompts import query_prompt
+from anna_embed.prompts import fitted_prompt, query_prompt, rows_shown
 from anna_embed.training.batch import build
-from anna_embed.training.examples import draw, groups_of, prefix
+from anna_embed.training.examples import draw, groups_of
+from anna_embed.training.steps import Steps
 
 TASK = {"kind": "retrieval", "instruction": "Given a question, find the passage that answers it"}
 SLOW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -60,10 +62,43 @@ def test_clustering_shows_the_category():
     assert all(draw(low, [0], 5, random.Random(seed)) == [] for seed in range(20))
 
 
+@SLOW
+@given(rows(), rows(), st.integers(1, 5))
+def test_no_fixed_example_gives_the_answer_away(rows, shown, size):
+    """If this fails, the rows that are shown to all learn to copy from their own prompts."""
+    for group in groups_of(rows, size):
+        answers = {rows[i][side] for i in group for side in ("query", "positive")}
+        siblings = {name for i in group for name in rows[i]["sibling_positive_ids"]}
+        right = [(r["query"], r["label"] or r["positive"]) for r in shown
+                 if not {r["query"], r["positive"]} & answers and r["positive_id"] not in siblings
+                 and (r["label_score"] is None or r["label_score"] >= 0.8)]
+        assert draw(rows, group, 5, random.Random(0), shown) == right
+
+
+def test_fixed_examples_are_those_that_an_export_stores(tokenizer):
+    """If this fails, a model learns under other examples than the prompts that it is published with."""
+    rows = [triplet(f"why {n}", f"because {n}", scores=[1.0]) for n in range(40)]
+    keys = {"max_examples": 2, "max_length": 64, "prompt_max_length": 500, "example_group_size": 4,
+            "retrieval_batch_size": 8}
+    steps = {fixed: Steps(TrainConfig(artifacts="unused", fixed_examples=fixed, **keys), {"why": TASK},
+                          {"why": Dataset.from_list(rows)}, tokenizer, 7) for fixed in (True, False)}
+    stored = fitted_prompt(tokenizer, TASK["instruction"],
+                           [(row["query"], row["positive"]) for row in rows_shown(rows, "why", 2, 7)], 256, 436)
+    prompts = {fixed: set() for fixed in steps}
+    for fixed, some in steps.items():
+        for step in range(some.per_epoch):
+            batch = some.build(step)[1]
+            prompts[fixed] |= {tokenizer.decode(batch.tokens[n]).rpartition("why")[0] for n in batch.query.tolist()}
+    assert len(prompts[False]) > 5
+    assert stored.count("Response") == 2 and max(prompts[True], key=len).endswith(stored)
+    assert all(prompt.count("Response") == 2 for prompt in prompts[True] if prompt.endswith(stored))
+    assert len(prompts[True]) <= 3  # and without one or the other, where a row of the group is an example
+
+
 def test_sides_are_cut(tokenizer):
     """A long passage in an example is cut to its share, at a token's end, not dropped."""
     long = " ".join(SENTENCES)
-    prompt = prefix(tokenizer, TASK["instruction"], [(long, long)], 5, 400)
+    prompt = fitted_prompt(tokenizer, TASK["instruction"], [(long, long)], 5, 400)
     assert prompt.endswith("\n\n" + query_prompt(TASK["instruction"]))
     query, response = prompt.split("\n\n")[0].removeprefix(query_prompt(TASK["instruction"])).split("\nResponse: ")
     assert query == response and long.startswith(query) and len(tokenizer(query)["input_ids"]) == 5 + 1  # and EOS
