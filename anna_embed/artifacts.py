@@ -26,6 +26,7 @@ from anna_embed.parsing import RecipeError
 
 MANIFEST, CARD = "manifest.json", "README.md"
 KEY = ".key"  # in a folder that is not finished: what it is made from
+BARE = ("train_reranker", "score")  # stages that see bare texts: another instruction changes nothing in them
 OWN = "trained model"  # what result tables call a model that the export stage made
 HUB_ID = re.compile(r"[A-Za-z0-9_][\w.-]*/[\w.-]+")
 PACKAGES = ("accelerate", "bm25s", "datasets", "huggingface-hub", "mteb", "numpy", "peft", "sentence-transformers",
@@ -121,6 +122,10 @@ class Stage:
     def key(self) -> str:
         parents = {key: parent.digest for key, parent in self.parents.items()}
         made_from = {"stage": self.name, "config": self.config, "parents": parents}
+        if self.name not in BARE:  # instructions stand in manifests, which are no part of the digest
+            told = {key: read_manifest(parent.path).get("tasks") or {} for key, parent in self.parents.items()}
+            made_from["tasks"] = {key: {name: [task["kind"], task["instruction"]] for name, task in tasks.items()}
+                                  for key, tasks in told.items() if tasks}
         return hashlib.sha256(json.dumps(made_from, sort_keys=True, default=str).encode()).hexdigest()
 
     @property

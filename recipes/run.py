@@ -10,6 +10,7 @@ Publishes  what the stages publish; a stage runs again exactly if its keys or th
 
 import argparse
 import importlib
+import os
 import signal
 import subprocess
 import sys
@@ -96,10 +97,11 @@ def types_of(stage: str) -> tuple[type, ...]:
     """The dataclasses that own a stage's keys, as its own script parses them."""
     if stage != "train":
         return (STAGES[stage],)
-    from transformers import TrainingArguments
     from trl import ModelConfig
 
-    return (TrainConfig, TrainingArguments, ModelConfig)
+    from anna_embed.training.arguments import Arguments
+
+    return (TrainConfig, Arguments, ModelConfig)
 
 
 def overrides(settings: list[str], stage: str, types: dict[str, tuple[type, ...]]) -> list[str]:
@@ -117,13 +119,21 @@ def overrides(settings: list[str], stage: str, types: dict[str, tuple[type, ...]
 
 
 def run_stage(name: str, command: list[str]) -> None:
-    """Runs a stage in a process of its own; ends with its exit code if it fails, and not before it has ended."""
-    process = subprocess.Popen(command)
-    signal.signal(signal.SIGTERM, lambda *_: process.terminate())  # what ends this process ends the stage as well
+    """Runs a stage in processes of its own; ends with its exit code if it fails, and not before it has ended.
+
+    What ends this process ends the stage as well: the launcher of one process would die alone and leave it at work.
+    """
+    process = subprocess.Popen(command, start_new_session=True)
+    before = {sign: signal.signal(sign, lambda *_: os.killpg(process.pid, signal.SIGTERM))
+              for sign in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(sign) != signal.SIG_IGN}
     try:
         code = process.wait()
-    except KeyboardInterrupt:  # Ctrl-C has reached the stage too; killed outright it could leave children at work
+    except KeyboardInterrupt:  # the stage is no part of the terminal's group
+        os.killpg(process.pid, signal.SIGINT)
         code = process.wait() or 130
+    finally:
+        for sign, handler in before.items():
+            signal.signal(sign, handler)
     if code:
         print(f"run: {name} stopped; what is finished is kept: the same command goes on from there", file=sys.stderr)
         raise SystemExit(code if code > 0 else 128 - code)

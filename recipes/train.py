@@ -28,10 +28,13 @@ def main(config: TrainConfig, training_args, model_args, given: dict) -> None:
     if config.mirror:
         go_offline()
     stage = plan(config, given)
-    if stage.is_current:
+    from accelerate import PartialState
+
+    with PartialState().main_process_first():  # it waits for a run that is making the artifact, and they for it
+        current = stage.is_current
+    if current:
         return print(f"train: {stage.output} is up to date")
 
-    from accelerate import PartialState
     from transformers import AutoModel, set_seed
 
     from anna_embed.evaluation.in_training import HeldOutScores
@@ -43,7 +46,7 @@ def main(config: TrainConfig, training_args, model_args, given: dict) -> None:
     from anna_embed.teacher.shards import Processes
     from anna_embed.tokens import load_tokenizer
     from anna_embed.training.adapter import with_adapter
-    from anna_embed.training.checkpoints import last_complete
+    from anna_embed.training.checkpoints import last_complete, step_of
     from anna_embed.training.forecast import announce
     from anna_embed.training.held_out import SEED, few_shot, read_samples
     from anna_embed.training.saving import exit_if_stopped, facts_of, save_adapter
@@ -79,7 +82,8 @@ def main(config: TrainConfig, training_args, model_args, given: dict) -> None:
     if guide:
         guide.embed(texts, Processes(work / ".failed"))
         del texts
-    trainer.train(resume_from_checkpoint=last_complete(training_args.output_dir))
+    checkpoint = last_complete(training_args.output_dir)
+    trainer.train(resume_from_checkpoint=checkpoint)
     exit_if_stopped(trainer)
 
     # ---- write ------------------------------------------------------------------------------------------------------
@@ -87,9 +91,10 @@ def main(config: TrainConfig, training_args, model_args, given: dict) -> None:
     if trainer.is_world_process_zero():
         save_adapter(trainer, work, given["model_name_or_path"])
         guided = {key: hub_id(given[key]) or "a folder of this machine" for key in guide.models} if guide else {}
+        resumed = {"resumed_at": step_of(checkpoint)} if checkpoint else {}  # what it took is of the steps since then
         manifest = stage.manifest({task: {"train": len(table)} for task, table in rows.items()}, tasks=learnt | tasks,
                                   **facts_of(trainer, stage.parents["model_name_or_path"],
-                                             given["model_name_or_path"], before | guided))
+                                             given["model_name_or_path"], before | guided | resumed))
         render(work, manifest)
         stage.finish(manifest)
     trainer.accelerator.wait_for_everyone()
@@ -97,9 +102,10 @@ def main(config: TrainConfig, training_args, model_args, given: dict) -> None:
 
 if __name__ == "__main__":
     with one_sentence():
-        from transformers import TrainingArguments
         from trl import ModelConfig
 
-        config, *others = parse((TrainConfig, TrainingArguments, ModelConfig))
+        from anna_embed.training.arguments import Arguments
+
+        config, *others = parse((TrainConfig, Arguments, ModelConfig))
         with pushed(config, "adapter"):
             main(config, *others)

@@ -142,6 +142,18 @@ def test_key_follows_the_parents_content(tmp_path):
     assert key("here", "rows") == key("there", "rows") != key("here", "other rows")
 
 
+def test_key_follows_the_parents_instructions(tmp_path):
+    """If this fails, an instruction that is mended in convert.yaml is never trained on: rows do not hold it."""
+    def key(stage, instruction):
+        (tmp_path / "manifest.json").write_text(json.dumps({"tasks": {"t": {
+            "kind": "retrieval", "instruction": instruction, "licence": instruction}}}))
+        return Stage(stage, "out", {}, {"pairs": locate("pairs", str(tmp_path), "dataset", [])}).key
+
+    for stage in ("mine", "train", "export", "benchmark"):
+        assert key(stage, "Find it") == key(stage, "Find it") != key(stage, "Find them")
+    assert key("score", "Find it") == key("score", "Find them")  # hours, in which no instruction is read
+
+
 def test_digest_leaves_out_what_describes_and_what_is_hidden(tmp_path):
     """If this fails, a new card or a slower run re-runs what was made from it, or a stray checkpoint does."""
     (tmp_path / "rows.txt").write_text("rows")

@@ -9,13 +9,16 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.utils import DistributedType
 from recipes.run import STAGES, arguments, overrides, stages_of, types_of
+from transformers import TrainingArguments
 
 from anna_embed.config import PublishConfig
 from anna_embed.parsing import RecipeError, parse
+from anna_embed.training.arguments import Arguments
 
 ROOT = Path(__file__).parents[1]
 RECIPES = sorted(p for p in (ROOT / "recipes").rglob("*.yaml") if p.parent.name != "accelerate")
@@ -26,10 +29,10 @@ COMING = {"mistral_7b", "smollm2_135m"}  # recipes that scripts already name in 
 
 
 def keys_of(path: Path, *more: str):
-    """Parses a recipe's file as its script does; TrainingArguments refuse bf16 where there is no GPU, unless told."""
+    """Parses a recipe's file as its script does."""
     stage = path.stem
     types = (PublishConfig,) if stage == "publish" else types_of(stage)
-    return parse(types, ["--config", str(path), *more, *(["--use_cpu", "true"] if stage == "train" else [])])
+    return parse(types, ["--config", str(path), *more])
 
 
 def test_there_are_recipes():
@@ -50,6 +53,16 @@ def test_stages_of_one_recipe_share_a_folder():
     folders = {path.parent for path in RECIPES}
     for folder in folders:
         assert len({keys_of(path)[0].artifacts for path in RECIPES if path.parent == folder}) == 1, folder
+
+
+@pytest.mark.parametrize("told, there, cpu", [("true", True, True), ("false", True, False), ("false", False, True)])
+def test_a_recipe_runs_on_what_there_is(monkeypatch, told, there, cpu):
+    """If this fails, a GPU idles beside its recipe, or bf16 is refused where there is none."""
+    monkeypatch.setenv("ACCELERATE_USE_CPU", told)  # as accelerate's hardware file sets it
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: there)
+    monkeypatch.setattr(TrainingArguments, "__post_init__", lambda self: None)
+    assert Arguments("unused", bf16=True).use_cpu == cpu
+    assert not [path for path in RECIPES if "use_cpu" in path.read_text()]
 
 
 @pytest.mark.parametrize("path", HARDWARE, ids=lambda path: path.name)

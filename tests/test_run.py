@@ -132,6 +132,22 @@ print("started", flush=True)
 time.sleep(60)"""
 
 
+LAUNCHER = "import subprocess, sys; raise SystemExit(subprocess.run([sys.executable, *sys.argv[1:]]).returncode)"
+
+
+def test_a_stage_behind_a_launcher_ends_too(tmp_path):
+    """accelerate's launcher of one process dies at SIGTERM and tells nobody: training would go on, unseen."""
+    runner = ("import sys; from recipes.run import run_stage;"
+              "run_stage('train', [sys.executable, '-c', sys.argv[1], '-c', sys.argv[2], sys.argv[3]])")
+    process = subprocess.Popen([sys.executable, "-c", runner, LAUNCHER, CHILD.format("SIGTERM"),
+                                str(tmp_path / "end")], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               text=True)
+    assert process.stdout.readline() == "started\n"
+    process.terminate()
+    _, said = process.communicate(timeout=120)  # once nobody holds the pipe
+    assert (tmp_path / "end").read_text() == "ended" and "train stopped" in said
+
+
 @pytest.mark.parametrize("name, to_group, code", [("SIGINT", True, 3), ("SIGTERM", False, 3)])
 def test_an_interrupted_run_ends_after_its_stage(tmp_path, name, to_group, code):
     """If this fails, Ctrl-C or `kill` leaves a stage at work that nobody sees, or kills the launcher of a training

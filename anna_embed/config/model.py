@@ -71,6 +71,7 @@ class TrainConfig(StageConfig):
         super().__post_init__()
         self.require("retrieval_batch_size", self.retrieval_batch_size >= 2, "write 2 or more queries")
         self.require("other_batch_size", self.other_batch_size >= 2, "write 2 or more queries")
+        self.require("num_negatives", self.num_negatives >= 0, "write 0 or more; the report's recipe has 7")
         self.require("temperature", self.temperature > 0, "write a positive number, for example 0.02")
         self.require("teacher_temperature", self.teacher_temperature > 0, "write a positive number, for example 1.0")
         self.require("soft_label_weight", self.soft_label_weight >= 0, "write 0 or more")

@@ -37,7 +37,8 @@ def _summary(log, manifest) -> str:
     how, losses = manifest["training"], [row for row in log if "loss" in row]
     seconds = how["final"].get("train_runtime")
     said = f"{number(how['steps'])} steps on {how['processes']} process{'es' if how['processes'] > 1 else ''}"
-    said += f" in {seconds / 60:.1f} minutes" if seconds else ""
+    last = f", the last {number(how['steps'] - how['resumed_at'])} of them" if "resumed_at" in how else ""
+    said += f"{last} in {seconds / 60:.1f} minutes" if seconds else ""
     return (f"{said}, from {manifest['base_model']['name']}. The loss went from "
             f"{losses[0]['loss']:.2f} (mean of steps 1 to {losses[0]['step']}) to {losses[-1]['loss']:.2f} (steps "
             f"{_since(losses)} to {losses[-1]['step']}).")

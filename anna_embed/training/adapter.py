@@ -1,5 +1,6 @@
 """The adapter that training begins with: a new one, or in a second step that of a first."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -30,7 +31,8 @@ def with_adapter(model, parents: dict[str, Located], given: dict, model_args) ->
         `tuple`: the model; what the manifest says of earlier steps, and their tasks (both empty if there are none).
     """
     if "adapter" not in parents:
-        return get_peft_model(model, shortened(get_peft_config(model_args))), {}, {}
+        config = get_peft_config(replace(model_args, use_peft=True, lora_task_type="FEATURE_EXTRACTION"))
+        return get_peft_model(model, shortened(config)), {}, {}
     folder = parents["adapter"].path
     earlier, learnt = check_adapter(folder, given, parents["model_name_or_path"].digest)
     return continued(model, folder), {"goes_on_from": earlier}, learnt

@@ -24,6 +24,7 @@ FIXED = {
                                        "are global, and token_budget for memory"),
     "per_device_eval_batch_size": (8, "it has no effect here: set eval_rows, and token_budget for memory"),
     "fp16": (False, "small gradients would vanish in it: use bf16: true"),
+    "save_only_model": (False, "a killed run could not go on: leave it out"),
     "push_to_hub": (False, "publishing is a stage of its own: use recipes.publish"),
 }
 
@@ -34,6 +35,12 @@ def check_arguments(arguments) -> None:
     for name, (only, remedy) in FIXED.items():
         if given[name] != only:
             raise RecipeError(f"{name}: {given[name]!r} is not possible; {remedy}.")
+    if arguments.mixed_precision != ("bf16" if arguments.bf16 else "no"):
+        raise RecipeError(f"mixed_precision: {arguments.mixed_precision} of accelerate's file is not what the recipe "
+                          f"says (bf16: {str(arguments.bf16).lower()}); write mixed_precision: 'no' in that file.")
+    if arguments.n_gpu > 1:
+        raise RecipeError(f"{arguments.n_gpu} GPUs are seen, but this is one process; launch with a file of "
+                          "recipes/accelerate, or show it one GPU (CUDA_VISIBLE_DEVICES=0).")
     if arguments.save_total_limit == 1:
         raise RecipeError("save_total_limit: 1 is not possible; the old checkpoint goes before all processes have "
                           "written the new one, and a kill between would lose both: write 2 or more.")

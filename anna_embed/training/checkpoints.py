@@ -53,6 +53,10 @@ class SaveOnTerm(TrainerCallback):
             self.stopped = state.global_step < state.max_steps
             control.should_save = control.should_training_stop = True
 
+    def on_epoch_end(self, args, state, control, **kwargs):
+        if self.stopped:  # in the middle of an epoch: what is due at its end is not due yet
+            control.should_save = control.should_evaluate = control.should_log = False
+
     def on_train_end(self, args, state, control, **kwargs):
         if self._before is not None:
             signal.signal(signal.SIGTERM, self._before)
@@ -62,4 +66,9 @@ def last_complete(folder: str | Path) -> str | None:
     """The newest whole checkpoint in a folder, to be given to `trainer.train(resume_from_checkpoint=...)`, or None."""
     marked = [mark.parent for mark in Path(folder).glob(f"checkpoint-*/{MARK}")]
     found = [path for path in marked if re.fullmatch(r"checkpoint-\d+", path.name)]
-    return str(max(found, key=lambda path: int(path.name.split("-")[1]))) if found else None
+    return str(max(found, key=step_of)) if found else None
+
+
+def step_of(checkpoint: str | Path) -> int:
+    """The step after which a checkpoint was written."""
+    return int(Path(checkpoint).name.split("-")[1])

@@ -18,7 +18,8 @@ def announce(trainer, guide=None, texts: list[str] = ()) -> None:
     """Prints what training will do, once; with a [`Guide`] how many of these texts it has yet to embed."""
     facts = forecast(trainer)
     if trainer.is_world_process_zero():
-        print(f"train: {trainer.accelerator.num_processes} process(es)\n{as_text(facts)}", flush=True)
+        print(f"train: {trainer.accelerator.num_processes} process(es) on {trainer.args.device.type}\n"
+              f"{as_text(facts)}", flush=True)
         if guide:
             left = guide.missing(texts)
             print(f"  guide          {left:,} vectors of {len(texts):,} texts to make first", flush=True)
@@ -95,6 +96,8 @@ def _seconds(trainer, row, kept_tokens: int) -> float:
     """Time of forward and backward for a token of a row: the least of some runs, as the first find no memory ready.
     Then takes as much memory as a step that keeps the graphs of so many tokens."""
     model = trainer.accelerator.unwrap_model(trainer.model).to(trainer.args.device).train()
+    if trainer.args.gradient_checkpointing:  # which transformers switches on when training begins
+        model.gradient_checkpointing_enable(trainer.args.gradient_checkpointing_kwargs)
     seconds = []
     for _ in range(RUNS):
         started = time.perf_counter()

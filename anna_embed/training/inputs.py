@@ -6,6 +6,16 @@ from anna_embed.artifacts import Located, locate
 from anna_embed.parsing import RecipeError
 
 
+# Keys of `trl.ModelConfig` that have one possible value here, and a remedy.
+ONLY = {
+    "use_peft": (True, "what is trained is an adapter: leave it out"),
+    "lora_task_type": ("FEATURE_EXTRACTION", "there is no other for an embedder: leave it out"),
+    "model_revision": ("main", "write it behind the model's name: model_name_or_path: org/name@revision"),
+    "load_in_8bit": (False, "the base model is not quantised: leave it out"),
+    "load_in_4bit": (False, "the base model is not quantised: leave it out"),
+}
+
+
 def parents_of(config, given: dict) -> dict[str, Located]:
     """
     The inputs of a training run, by the keys that name them.
@@ -15,8 +25,12 @@ def parents_of(config, given: dict) -> dict[str, Located]:
         given (`dict`): all keys that the recipe states, also those of trl and transformers.
 
     Raises:
-        [`RecipeError`]: one is missing, both guides are the same, or a second step would overwrite its first.
+        [`RecipeError`]: one is missing, both guides are the same, a second step would overwrite its first, or a key
+            of trl's is not followed.
     """
+    for key, (only, remedy) in ONLY.items():
+        if given.get(key, only) != only:
+            raise RecipeError(f"{key}: {given[key]!r} is not possible; {remedy}.")
     if not given.get("model_name_or_path"):
         raise RecipeError("model_name_or_path: names no base model; give a decoder-only model, a folder or a Hub id.")
     parents = {"triplets": locate("triplets", config.input("triplets"), "dataset", config.mirror),

@@ -1,6 +1,9 @@
 """The steps of training: what each holds follows from its number, which makes resuming exact."""
 
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+
+from torch.utils.data import Sampler
 
 from anna_embed.kinds import KINDS
 from anna_embed.parsing import RecipeError
@@ -8,6 +11,28 @@ from anna_embed.prompts import rows_shown
 from anna_embed.training.batch import Batch, build
 from anna_embed.training.guide import compare
 from anna_embed.training.plan import batches_of
+
+
+class StepsLeft(Sampler[int]):
+    """The numbers of an epoch's steps, until all steps of the training are done: `max_steps` may lie within an
+    epoch, and `Trainer` looks at it after a step only: a run that was killed behind its last one would train another.
+
+    Args:
+        number (`int`): Steps of an epoch.
+        trainer ([`~transformers.Trainer`]): Whose `state` counts the steps done.
+    """
+
+    def __init__(self, number: int, trainer):
+        self.number, self.trainer = number, trainer
+
+    def __len__(self) -> int:
+        return self.number
+
+    def __iter__(self) -> Iterator[int]:
+        for step in range(self.number):
+            if self.trainer.state.global_step >= self.trainer.state.max_steps > 0:
+                return
+            yield step
 
 
 class Steps:

@@ -17,7 +17,7 @@ from anna_embed.training.checkpoints import KeepBest, MarkComplete, SaveOnTerm
 from anna_embed.training.gather import kept_rows, shares, sum_across
 from anna_embed.training.held_out import check_best, tokens_of
 from anna_embed.training.losses import cosent, distillation, info_nce, target_entropy
-from anna_embed.training.steps import Steps
+from anna_embed.training.steps import Steps, StepsLeft
 
 COUNTED = ("tokens", "distinct_tokens", "queries", "seconds")  # summed between log lines; the loss parts are averaged
 
@@ -70,7 +70,8 @@ class EmbeddingTrainer(Trainer):
 
     def get_train_dataloader(self) -> DataLoader:
         """Step counters only: what a step holds follows from its number (`steps.py`)."""
-        return DataLoader([{"step": n} for n in range(self.steps.per_epoch)], batch_size=1)
+        numbers = [{"step": n} for n in range(self.steps.per_epoch)]
+        return DataLoader(numbers, batch_size=1, sampler=StepsLeft(self.steps.per_epoch, self))
 
     # ---- one step ---------------------------------------------------------------------------------------------------
     def training_step(self, model, inputs, num_items_in_batch=None) -> torch.Tensor:

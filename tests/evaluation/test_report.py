@@ -22,7 +22,7 @@ from anna_embed.evaluation.report_costs import duration
 from anna_embed.evaluation.report_plots import Table
 from anna_embed.evaluation.report_scores import interval
 from anna_embed.evaluation.report_teacher import read_candidates
-from anna_embed.evaluation.report_training import training
+from anna_embed.evaluation.report_training import _summary, training
 from anna_embed.evaluation.report_vectors import alignment, auc, geometry, pairs_of, uniformity
 from anna_embed.parsing import RecipeError
 from anna_embed.schema import SCORES, TRIPLETS
@@ -199,6 +199,14 @@ def test_the_page_is_whole_and_loads_nothing(run, command):
     assert anchors == {"#scores", "#training", "#teacher-and-miner", "#vectors", "#costs-and-origins"}
     assert all(f'id="{anchor[1:]}"' in text for anchor in anchors)
     assert len(page.pictures) == 8 and all(len(alt) > 20 for alt in page.alts) and len(page.alts) == 8
+
+
+def test_a_resumed_run_does_not_boast():
+    """The time that is logged is that of the steps since the kill: hours would be shown as minutes."""
+    log = [{"loss": 2.0, "step": 5}, {"loss": 1.0, "step": 10}]
+    how = {"steps": 10, "processes": 2, "resumed_at": 6, "final": {"train_runtime": 90.0}}
+    said = _summary(log, {"training": how, "base_model": {"name": "base"}})
+    assert said.startswith("10 steps on 2 processes, the last 4 of them in 1.5 minutes, from base.")
 
 
 def test_the_figures_are_the_artifacts(run, command):

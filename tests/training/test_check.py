@@ -7,7 +7,9 @@ import pytest
 from small import SENTENCES, TASKS, triplet, triplet_rows
 from tiny import trainer
 
+from anna_embed.config import TrainConfig
 from anna_embed.parsing import RecipeError
+from anna_embed.training.inputs import parents_of
 
 
 @pytest.mark.parametrize("arguments, sentence", [
@@ -15,12 +17,40 @@ from anna_embed.parsing import RecipeError
     ({"gradient_accumulation_steps": 8}, "gradient_accumulation_steps: 8 is not possible; .*retrieval_batch_size"),
     ({"per_device_train_batch_size": 4}, "per_device_train_batch_size: 4 .*retrieval_batch_size"),
     ({"fp16": True}, "fp16: True .*bf16"),
+    ({"save_only_model": True}, "save_only_model: True .*leave it out"),
     ({"push_to_hub": True}, "push_to_hub: True .*recipes.publish"),
 ])
 def test_settings_that_would_be_ignored(tiny_model, tmp_path, arguments, sentence):
     """Each would change the result, or publish half a model, without a word."""
     with pytest.raises(RecipeError, match=sentence):
         trainer(tiny_model, tmp_path, arguments=arguments)
+
+
+def test_precision_is_the_recipes(tiny_model, tmp_path, monkeypatch):
+    """accelerate's file says what hardware there is: a type it brings along would change the result, and no key."""
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    trainer(tiny_model, tmp_path, arguments={"bf16": True})
+    with pytest.raises(RecipeError, match="mixed_precision: bf16 .*bf16: false.* write mixed_precision: 'no'"):
+        trainer(tiny_model, tmp_path)
+
+
+@pytest.mark.parametrize("stated, sentence", [
+    ({"use_peft": False}, "use_peft: False is not possible; what is trained is an adapter"),
+    ({"lora_task_type": "CAUSAL_LM"}, "lora_task_type: 'CAUSAL_LM' .*leave it out"),
+    ({"model_revision": "v1"}, "model_revision: 'v1' .*org/name@revision"),
+    ({"load_in_4bit": True}, "load_in_4bit: True .*not quantised"),
+    ({"load_in_8bit": True}, "load_in_8bit: True .*not quantised"),
+])
+def test_keys_of_trl_that_are_not_followed(stated, sentence):
+    """The manifest would say that a key holds which nothing reads."""
+    with pytest.raises(RecipeError, match=sentence):
+        parents_of(TrainConfig(artifacts="a"), {"model_name_or_path": "org/name", **stated})
+
+
+def test_negatives_of_a_row():
+    """-1 would leave out the last negative of each row, not take all."""
+    with pytest.raises(RecipeError, match="num_negatives: -1 is not possible; write 0 or more"):
+        TrainConfig(artifacts="a", num_negatives=-1)
 
 
 @pytest.mark.parametrize("score", [math.nan, math.inf, -math.inf])

@@ -283,6 +283,17 @@ def test_rows_that_say_nothing_are_left_out(tmp_path, caplog):
     assert "held-out rows of 'graded' leave nothing to tell apart" in caplog.text
 
 
+def test_told_to_end_within_an_epoch(tiny_model, tmp_path):
+    """A score that a run which was not stopped never sees could choose another adapter, once it has gone on."""
+    keys = {"save_strategy": "epoch", "eval_strategy": "epoch", "num_train_epochs": 2}
+    made = trainer(tiny_model, tmp_path, held_out=samples(), arguments=keys)
+    made.term_at = 1
+    made.train()
+    assert made.state.global_step == 2 < made.steps.per_epoch and made.save_on_term.stopped
+    assert not any("eval_mean" in line for line in made.state.log_history)
+    assert last_complete(tmp_path).endswith("checkpoint-2")
+
+
 # ---- the stage ------------------------------------------------------------------------------------------------------
 
 STAGE = {"eval_strategy": "steps", "eval_steps": 5, "save_steps": 5, "load_best_model_at_end": True, "eval_rows": 8,

@@ -135,6 +135,8 @@ def test_killed_and_run_again(trained, tmp_path):
     assert again.returncode == 0, again.stderr[-2000:]
     one, two = (load_file(f / "adapter" / "adapter_model.safetensors") for f in (folder, trained[0]))
     assert all(torch.equal(one[name], two[name]) for name in two) and 0 < first < 11
+    facts = json.loads((folder / "adapter" / "manifest.json").read_text())["training"]
+    assert facts["steps"] == 11 and first <= facts["resumed_at"] < 11
 
 
 def break_nothing(folder):
