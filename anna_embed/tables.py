@@ -5,7 +5,7 @@ from pathlib import Path
 
 from datasets import Dataset, Features, disable_progress_bars, load_dataset
 
-from anna_embed.artifacts import read_manifest
+from anna_embed.artifacts import Located, read_manifest
 from anna_embed.parsing import RecipeError
 
 disable_progress_bars()  # the stages show their own, one per task
@@ -61,6 +61,17 @@ def read_split(key: str, folder: str, config: str, split: str, features: Feature
                           f"{', '.join(rows.column_names)}. Make it with the stage before this one.")
     rows = rows.select_columns(list(features))
     return rows if rows.features == features else rows.cast(features)  # a cast copies all of it to disk
+
+
+def check_made_from(key: str, artifact: Located, parent_key: str, parent: Located) -> None:
+    """Raises [`RecipeError`] if the manifest of an artifact says that it was made from another parent than this one.
+
+    A folder's content and a commit of the Hub cannot be compared: nothing is said then.
+    """
+    made_from = read_manifest(artifact.path).get("parents", {}).get(parent_key, {}).get("digest")
+    if made_from and made_from.startswith("hub:") == parent.digest.startswith("hub:") and made_from != parent.digest:
+        raise RecipeError(f"{key}: '{artifact.reference}' was made from other {parent_key} than "
+                          f"'{parent.reference}'; run the stage that makes it again.")
 
 
 def tasks_of(key: str, folder: str) -> dict[str, dict]:

@@ -16,19 +16,25 @@ from anna_embed.parsing import one_sentence, parse
 
 def plan(config: MineConfig, given: dict) -> Stage:
     from anna_embed.kinds import KINDS
-    from anna_embed.tables import tasks_of
+    from anna_embed.tables import check_made_from, tasks_of
 
     parents = {"pairs": locate("pairs", config.input("pairs"), "dataset", config.mirror)}
     if any(KINDS[task["kind"]].scored for task in tasks_of("pairs", parents["pairs"].path).values()):
         parents["scores"] = locate("scores", config.input("scores"), "dataset", config.mirror)
+        check_made_from("scores", parents["scores"], "pairs", parents["pairs"])
     return Stage("mine", f"{config.artifacts}/triplets", given, parents)
 
 
 def main(config: MineConfig, given: dict) -> None:
+    from anna_embed.teacher.shards import Processes
+
     if config.mirror:
         go_offline()
     stage = plan(config, given)
-    if stage.is_current:
+    processes = Processes(stage.work / ".failed")
+    with processes.state.main_process_first():  # it waits for a run that is making the artifact, and they for it
+        current = stage.is_current
+    if current:
         return print(f"mine: {stage.output} is up to date")
 
     from anna_embed.data.texts import text_id
@@ -37,10 +43,8 @@ def main(config: MineConfig, given: dict) -> None:
     from anna_embed.schema import PAIRS, SCORES, TRIPLETS
     from anna_embed.tables import columns_of, data_files, read_split, tasks_of
     from anna_embed.teacher.mine import FromScores, OwnNegatives, Rule, summary
-    from anna_embed.teacher.shards import Processes
 
     # ---- read -------------------------------------------------------------------------------------------------------
-    processes = Processes(stage.work / ".failed")
     with processes.state.main_process_first():
         work = stage.begin()
     pairs_folder = stage.parents["pairs"].path

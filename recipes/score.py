@@ -24,10 +24,15 @@ def plan(config: ScoreConfig, given: dict) -> Stage:
 
 
 def main(config: ScoreConfig, given: dict) -> None:
+    from anna_embed.teacher.shards import Processes
+
     if config.mirror:
         go_offline()
     stage = plan(config, given)
-    if stage.is_current:
+    processes = Processes(stage.work / ".failed")
+    with processes.state.main_process_first():  # it waits for a run that is making the artifact, and they for it
+        current = stage.is_current
+    if current:
         return print(f"score: {stage.output} is up to date")
 
     from anna_embed.hub.cards import render
@@ -39,11 +44,9 @@ def main(config: ScoreConfig, given: dict) -> None:
     from anna_embed.teacher.candidates import Teacher, group_queries, require_memory, with_places
     from anna_embed.teacher.corpus import Corpus
     from anna_embed.teacher.nearest import search
-    from anna_embed.teacher.shards import Processes
     from anna_embed.teacher.vectors import VectorStore, text_keys
 
     # ---- read: both models, in every process ------------------------------------------------------------------------
-    processes = Processes(stage.work / ".failed")
     with processes.state.main_process_first():
         work = stage.begin()
     pairs, cache, model = stage.parents["pairs"].path, Path(config.artifacts) / ".cache", stage.parents["dense_model"]

@@ -90,7 +90,8 @@ def main(config: RerankerConfig, given: dict) -> None:
 
     # ---- write ------------------------------------------------------------------------------------------------------
     model.save_pretrained(str(work), create_model_card=False)
-    loss = trainer.state.log_history[-1]["train_loss"]
+    logged = [line["loss"] for line in trainer.state.log_history if "loss" in line]  # of all steps, also before a kill
+    loss = sum(logged) / len(logged) if logged else trainer.state.log_history[-1]["train_loss"]
     manifest = stage.manifest({"lists": len(lists)}, metrics={"mean ListNet loss": round(loss, 4)},
                               tasks=tasks_of("pairs", pairs_folder),
                               base_model={"name": config.base_model, "commit": stage.parents["base_model"].commit,

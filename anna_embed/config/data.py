@@ -62,7 +62,7 @@ class RerankerConfig(StageConfig):
     batch_size: int = field(default=16, **described("Queries per step."))
     epochs: float = field(default=1.0, **described("Passes over the queries."))
     reranker_learning_rate: float = field(default=2e-4, **described("Peak learning rate."))
-    max_queries: int | None = field(default=None, **described("Train on this many queries at most."))
+    max_queries: int | None = field(default=None, **described("Train on this many queries of each task at most."))
     dtype: Literal["float32", "bfloat16"] = field(default="float32", **described("Autocast type."))
     seed: int = field(default=42, **described("Order of the queries and the head's initial weights."))
 

@@ -13,7 +13,10 @@ from anna_embed.data.load import load_rows
 from anna_embed.data.rows import lookup_table
 from anna_embed.parsing import RecipeError
 
-REPEATS = 20  # a column whose texts occur this often each, on average, holds labels
+REPEATS = 20  # a column whose texts occur this often each, on average, holds labels,
+SHORT = 3  # if they have no more words than this, on average: judgements repeat their queries as often
+# Four characters in a row of a script that puts no space between words: Thai, Lao, Burmese, Khmer, Japanese, Chinese.
+UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]{4}")
 INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")  # soft hyphen, zero-width characters, byte order mark
 
 
@@ -55,13 +58,15 @@ def texts_of_test_set(at: Located, test_set: dict[str, str]) -> list[str]:
 def all_texts(rows: Dataset) -> Iterator[str]:
     """Every text in the rows of a test set, however nested.
 
-    Ids, languages and most labels are single words, and a column that repeats few texts over and over holds labels
-    too. Where most are longer, a single word is a text like the others ("quiet" among the utterances of MASSIVE).
+    Ids, languages and most labels are single words, and a column that repeats few short texts over and over holds
+    labels too. Where most are longer, a single word is a text like the others ("quiet" among MASSIVE's utterances).
     """
     for column in rows.column_names:
         strings = [text for text in _strings(rows[column][:]) if text.strip()]
-        texts = [text for text in strings if len(text.split()) > 1]
-        if len(set(texts)) * REPEATS > len(texts):
+        texts = [text for text in strings if len(text.split()) > 1 or UNSPACED.search(text)]
+        distinct = set(texts)
+        short = sum(len(text.split()) for text in distinct) <= SHORT * len(distinct)
+        if not short or len(distinct) * REPEATS > len(texts):
             yield from strings if 2 * len(texts) > len(strings) else texts
 
 

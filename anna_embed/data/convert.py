@@ -4,7 +4,7 @@ import math
 from collections import Counter, defaultdict
 from typing import Any, NamedTuple
 
-from anna_embed.data.labelled import classification, clustering
+from anna_embed.data.labelled import classification, clustering, label_in_words
 from anna_embed.data.source import Source
 from anna_embed.data.texts import clean, text_id
 
@@ -53,7 +53,7 @@ def _ready(source, rows, seed, made):
     """Rows that are pairs already; several positives become a row each."""
     found, positives_of = [], defaultdict(set)
     for row in rows:
-        query, label = clean(row["query"]), clean(row.get("label")) or None
+        query, label = clean(row["query"]), label_in_words(source, row.get("label")) or None
         for positive in [clean(p) for p in _several(row["positive"])] or [""]:
             made.steps["rows"] += 1
             if "relevance" in row and not _relevance(source, row["relevance"]) > 0:

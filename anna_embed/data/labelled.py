@@ -54,7 +54,7 @@ def labelled(source: Source, rows: list[dict], dropped: Counter, steps: Counter)
     found, labels = [], defaultdict(set)
     for row in rows:
         steps["rows"] += 1
-        text, label = clean(row["text"]), _label(source, row["label"])
+        text, label = clean(row["text"]), label_in_words(source, row["label"])
         if not text or not label:
             dropped["empty text or label"] += 1
             continue
@@ -71,7 +71,8 @@ def labelled(source: Source, rows: list[dict], dropped: Counter, steps: Counter)
     return kept
 
 
-def _label(source, value):
+def label_in_words(source: Source, value) -> str:
+    """A label as the source's `labels` and `label_pattern` have it; the empty string for none."""
     name = source.label_of(value)
     if source.label_pattern:
         match = re.search(source.label_pattern, name)

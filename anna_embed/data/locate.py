@@ -1,6 +1,12 @@
 """Where a source's data is: found before anything is read, and without importing what reads it."""
 
+import hashlib
+import json
+from dataclasses import replace
 from pathlib import Path
+
+from huggingface_hub import metadata_load
+from yaml import YAMLError
 
 from anna_embed.artifacts import Located, locate
 from anna_embed.data.source import Source
@@ -16,11 +22,20 @@ def builder_of(file: str) -> str | None:
 
 def locate_source(source: Source, mirrors: list[str]) -> dict[str, Located]:
     """The inputs of one task, by name: its data and, if it lies elsewhere, its held-out data."""
-    paths = {source.name: source.path}
-    if source.test_path is not None:
-        paths[held_out_name(source)] = source.test_path
-    return {name: locate_data(f"{source.key}: {'path' if path == source.path else 'test_path'}", path, source.revision,
-                              mirrors) for name, path in paths.items()}
+    if source.test_path is None and (Path(source.path).is_file() or _one_split(source)):
+        for key, split in (("split", source.split), ("test_split", source.test_split)):
+            if split is not None and split.partition("[")[0] != "train":
+                raise source.error(f"{key}: {split!r} is not possible, as '{source.path}' is read as one split, "
+                                   "train; write a part of it, for example 'train[90%:]', or give a test_path.")
+    found = {source.name: locate_data(f"{source.key}: path", source.path, source.revision, mirrors)}
+    if source.test_path is not None:  # names its own revision: org/name@revision
+        found[held_out_name(source)] = locate_data(f"{source.key}: test_path", source.test_path, None, mirrors)
+    return found
+
+
+def _one_split(source):
+    """Whether its data files are the same whatever the split."""
+    return bool(source.files) and source.files_of("train") == source.files_of("test")
 
 
 def held_out_name(source: Source) -> str:
@@ -40,4 +55,19 @@ def locate_data(key: str, path: str, revision: str | None, mirrors: list[str]) -
         raise RecipeError(f"{key}: '{path}' is no data file by its name; the endings are {', '.join(BUILDERS)}, "
                           "and .gz behind one of them.")
     reference = path if revision is None or Path(path).exists() else f"{path}@{revision}"
-    return locate(key, reference, "dataset", mirrors, download=False)
+    return _with_splits(key, locate(key, reference, "dataset", mirrors, download=False))
+
+
+def _with_splits(key, at):
+    """A folder's digest leaves its card out, but of a dataset the card says which file is which split."""
+    card = Path(at.path, "README.md")
+    try:
+        stated = (metadata_load(card) or {}) if card.is_file() else {}
+    except (YAMLError, ValueError) as error:
+        raise RecipeError(f"{key}: '{card}' begins with what is no valid YAML ({' '.join(str(error).split())}); mend "
+                          "it, or take it out.") from None
+    told = {key: stated[key] for key in ("configs", "dataset_info") if key in stated}
+    if "configs" not in told:
+        return at
+    content = json.dumps([at.digest, told], sort_keys=True, default=str)
+    return replace(at, digest=hashlib.sha256(content.encode()).hexdigest())

@@ -50,6 +50,9 @@ def training(source: Source, at: Located, seed: int, protected: Protected) -> Ta
         [`RecipeError`]: every row occurs in a test set.
     """
     pairs, corpus, dropped, steps = read_pairs(source, at, source.split, seed)
+    over = 0
+    if not protected.drop:  # then the counts are of what is trained on
+        pairs, over = sample(pairs, source.limit, seed)
     clean, seen, gone = drop_protected(pairs, source.kind, protected)
     steps += overlaps(pairs, source.kind, protected)
     if protected.drop:
@@ -63,7 +66,8 @@ def training(source: Source, at: Located, seed: int, protected: Protected) -> Ta
                           "passages that occur in a test set": size - len(corpus)})
     else:
         steps += Counter({f"kept although the {reason}": n for reason, n in seen.items()})
-    pairs, over = sample(pairs, source.limit, seed)
+    if protected.drop:
+        pairs, over = sample(pairs, source.limit, seed)
     passages = sample_corpus(corpus, pairs, source.corpus_limit, seed) if KINDS[source.kind].scored else []
     return Table(pairs, passages, dropped + Counter({"over limit": over}), steps)
 

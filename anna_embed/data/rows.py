@@ -49,7 +49,10 @@ def _leave_out(source, at, rows):
 def picked(key: str, at: Located, rows: Dataset, theirs: str | list[str]) -> list[Any]:
     """The values of a column, or of several joined."""
     if isinstance(theirs, list):
-        return [join(values) for values in zip(*(picked(key, at, rows, name) for name in theirs))]
+        columns = [picked(key, at, rows, name) for name in theirs]
+        for name, values in zip(theirs, columns):
+            _check_plain(key, name, values, False)
+        return [join(values) for values in zip(*columns)]
     name, *inside = [theirs] if theirs in rows.column_names else theirs.split(".")
     if name not in rows.column_names:
         raise RecipeError(f"{key}: '{at.reference}' has no column '{name}'; name one that it has: "

@@ -92,6 +92,8 @@ class Source:
         for key, table in (("corpus", self.corpus), ("queries", self.queries)):
             self._require(table is None or {"id", "text"} <= set(table) <= TABLE_KEYS, key, table,
                           "write {config: ..., split: ..., id: <column>, text: <column>}")
+            self._require(table is None or self.is_ready, key, table, "ids are looked up for rows that are pairs: "
+                          "write columns: {query: ..., positive_id: ...}, or leave it out")
         for ours in self.needed:
             self._require(ours in self.columns, "columns", self.columns,
                           f"'{ours}' is missing: write {ours}: <the dataset's column>")
@@ -102,7 +104,9 @@ class Source:
             value = getattr(self, key)
             self._require(value is None or value >= 1, key, value, "write 1 or more, or leave the key out for no "
                                                                    "limit")
-        self._require(self.test_path is not None or self.test_split != self.split, "test_split", self.test_split,
+        held_out = self.test_path or self.path, self.test_split or self.split.partition("[")[0]
+        key = "test_split" if self.test_path is None else "test_path"
+        self._require(not self.holds_out or held_out != (self.path, self.split), key, getattr(self, key),
                       "the same rows cannot be trained on and held out: name another split, or a test_path")
         self._require(_compiles(self.label_pattern), "label_pattern", self.label_pattern,
                       "write a regular expression, for example '^\\S+' for the first word")

@@ -21,8 +21,8 @@ from anna_embed.teacher.flat import Candidates, candidates_of, lists, values
 
 
 BLOCK = 256  # pairs whose candidates are in memory at a time
-NO_CANDIDATE = "skipped, without negatives: no candidate but positives"
-ALL_TOO_CLOSE = "skipped, without negatives: every candidate too close to the positive"
+NO_CANDIDATE = "without negatives: no candidate but positives"
+ALL_TOO_CLOSE = "without negatives: every candidate too close to the positive"
 COUNTED = ("rows", "candidates", "dropped as likely false negatives", "rows with top_k widened",
            "rows with fewer negatives than asked", NO_CANDIDATE, ALL_TOO_CLOSE, "negatives")
 
@@ -111,7 +111,8 @@ def mine_all(pairs: list[dict], scored: pa.Table, rows: np.ndarray, rule: Rule) 
                               f"{values(scored, 'candidate_ids')[bad[0]]} is {found[bad[0]]}; delete that artifact "
                               "and run the score stage again.")
     candidates = candidates_of([pair["positive_id"] for pair in pairs], scored, rows)
-    for lost in np.flatnonzero(candidates.own < 0)[:1]:
+    told = (candidates.own >= 0) & candidates.is_positive[candidates.own]  # or what was a candidate is one now
+    for lost in np.flatnonzero(~told)[:1]:
         raise RecipeError(f"scores: query '{pairs[lost]['query'][:80]}' has no score for its positive "
                           f"{pairs[lost]['positive_id']}; they were made from other pairs: run the score stage again.")
     names = [f"{pair['query_id']}:{pair['positive_id']}" for pair in pairs]

@@ -89,6 +89,22 @@ def test_repeated_sentences_are_not_taken_for_labels():
     assert len(set(all_texts(rows))) == 99
 
 
+def test_judgements_that_repeat_their_queries_are_protected():
+    """A row for each (query, document) repeats each query 50 times: taken for labels, no query would be protected."""
+    rows = Dataset.from_list([{"query": f"what is the question number {q}", "passage": f"passage {p} of {q}",
+                               "relevance": "not relevant"} for q in range(9) for p in range(50)])
+    assert set(all_texts(rows)) == {*(f"what is the question number {q}" for q in range(9)),
+                                    *(f"passage {p} of {q}" for q in range(9) for p in range(50))}
+
+
+@pytest.mark.parametrize("texts", [["我喜欢在公园里跑步", "今天天气很好"], ["犬が公園で走っている", "猫が寝ている"],
+                                   ["สุนัขกำลังวิ่งในสวน", "แมวกำลังนอนหลับ"]])
+def test_texts_without_spaces_are_protected(texts):
+    """Every sentence is one "word" there, as an id is: none would be protected, and nothing said."""
+    rows = Dataset.from_list([{"id": f"id{n}", "lang": "zh", "text": text} for n, text in enumerate(texts)])
+    assert list(all_texts(rows)) == texts
+
+
 def test_a_text_of_several_test_sets_counts_for_each():
     """STSBenchmark is put together from STS12 to STS17: counted once, the card would clear all sets but the first."""
     protected = Protected()

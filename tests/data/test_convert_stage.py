@@ -203,7 +203,9 @@ BAD = {  # what is wrong: the recipe, and what has to be said ({} stands for the
     "relevance in words": (lambda s: broken(s, path=s.data("r.jsonl", [{"q": "a", "p": "b", "r": "yes"}]),
                                             columns={"query": "q", "positive": "p", "relevance": "r"}),
                            "tasks: my questions: columns: relevance: 'yes' is no number; mend the row, or leave"),
-    "all contaminated": (lambda s: broken(s, test_path=s.data("q.jsonl", QUESTIONS)),
+    "one file for both": (lambda s: broken(s, test_path=s.data("q.jsonl", QUESTIONS)),
+                          "tasks: my questions: test_path: '{}/q.jsonl' is not possible; the same rows cannot be"),
+    "all contaminated": (lambda s: broken(s, test_path=s.data("same.jsonl", QUESTIONS)),
                          "tasks: my questions: all 12 training pairs occur in a test set ({{'text occurs in"),
 }
 

@@ -39,6 +39,43 @@ def test_a_slice_for_training_leaves_the_held_out_file_whole(stage):
     assert stage.manifest()["rows"]["questions"] == {"test": 5, "train": 2}
 
 
+@pytest.mark.parametrize("keys", [{"test_split": "test"}, {"split": "validation"}])
+def test_a_file_has_one_split(stage, keys):
+    """Whatever it is called, the whole file would be read: the model would be judged on the rows it was trained on."""
+    rows = [{"q": f"question {n}", "p": f"passage {n}"} for n in range(6)]
+    said = stage.error([QUESTIONS | {"path": stage.data("q.jsonl", rows), **keys}])
+    assert f"questions: {next(iter(keys))}: '" in said and "read as one split, train; write a part of it" in said
+    stage.run([QUESTIONS | {"path": stage.data("q.jsonl", rows), "split": "train[:4]", "test_split": "train[4:]"}])
+    assert stage.manifest()["rows"]["questions"] == {"test": 2, "train": 4}
+
+
+def test_which_file_is_which_split_is_part_of_the_key(stage):
+    """A card that had them the wrong way round is mended, and the model goes on training on the test file."""
+    folder = stage.folder / "mine"
+    for name in "ab":
+        stage.data(f"mine/{name}.jsonl", [{"q": f"question {n} of {name}", "p": f"passage {n} of {name}"}
+                                               for n in range(3)])
+    for train, test in ("ab", "ba"):
+        (folder / "README.md").write_text("---\nconfigs:\n- config_name: default\n  data_files:\n"
+                                          f"  - {{split: train, path: {train}.jsonl}}\n"
+                                          f"  - {{split: test, path: {test}.jsonl}}\n---\n# Mine\n")
+        stage.run([QUESTIONS | {"path": str(folder), "test_split": "test"}])
+        assert {query[-1] for query in stage.rows("questions")["query"]} == {train}
+    (folder / "README.md").write_text("---\nconfigs: [\n---\n")
+    assert "begins with what is no valid YAML" in stage.error([QUESTIONS | {"path": str(folder)}])
+
+
+def test_overlaps_of_a_literal_recipe_are_those_of_its_sample(stage):
+    """Counted before the limit, the card would say that more rows are contaminated than there are."""
+    rows = [{"q": f"question {n}", "p": f"passage {n}"} for n in range(30)]
+    stage.data("test.jsonl", rows[:20])
+    stage.run([QUESTIONS | {"path": stage.data("q.jsonl", rows), "limit": 3}], decontaminate=False,
+              test_sets=[{"path": str(stage.folder / "test.jsonl")}])
+    kept = set(stage.rows("questions")["query"]) & {row["q"] for row in rows[:20]}
+    counts = [n for what, n in stage.manifest()["steps"]["questions"].items() if "test set" in what]
+    assert 0 < len(kept) <= 3 and counts == [len(kept)] * 2
+
+
 def test_a_folder_of_the_users_is_not_replaced(stage):
     """If this fails, `artifacts: project` deletes the user's own project/pairs without a word."""
     rows = [{"q": f"question {n}", "p": f"passage {n}"} for n in range(3)]

@@ -152,6 +152,9 @@ OWN = {"name": "mine", "kind": "retrieval", "path": "p", "columns": {"query": "q
     ({**OWN, "columns": {"query": "q", "positive": "p", "premise": "x"}}, "columns: 'premise' is not possible; kind"),
     ({**OWN, "columns": {"query": "q", "positive": 3}}, "columns: {'query': 'q', 'positive': 3} is not of type dict"),
     ({**OWN, "corpus": {"id": "_id"}}, "tasks: mine: corpus: {'id': '_id'} is not possible; write {config"),
+    ({**OWN, "test_path": "p"}, "tasks: mine: test_path: 'p' is not possible; the same rows cannot be trained on"),
+    ({**OWN, "kind": "sts", "columns": {"sentence1": "a", "sentence2": "b", "score": "c"},
+      "corpus": {"id": "i", "text": "t"}}, "is not possible; ids are looked up for rows that are pairs"),
     ({**OWN, "score_range": [5, 1]}, "tasks: mine: score_range: [5, 1] is not possible; write [lowest, highest]"),
     ({**OWN, "label_pattern": "("}, "tasks: mine: label_pattern: '(' is not possible; write a regular expression"),
     ({**OWN, "instruction": "literal"}, "tasks: mine: instruction: 'literal' is for tasks of the table"),
@@ -255,6 +258,15 @@ def test_rows_that_are_pairs_already(tmp_path):
         assert [(p["positive"], p["negatives"], p["label"]) for p in pairs] == [("p1", ["n"], "c"), ("p2", ["n"], "c")]
 
 
+def test_labels_of_rows_that_are_pairs_get_their_names(tmp_path):
+    """A few-shot example would show the response "1"."""
+    rows = [{"q": "a", "p": "b", "label": 0}, {"q": "c", "p": "d", "label": 1}]
+    columns = {"query": "q", "positive": "p", "label": "label"}
+    pairs = read_own(tmp_path, rows, kind="clustering", columns=columns, labels={0: "sport", 1: "the arts"},
+                     label_pattern=r"\w+$")[0]
+    assert [p["label"] for p in pairs] == ["sport", "arts"]
+
+
 def test_class_labels_get_their_names(tmp_path):
     """The Hub stores labels as numbers beside their names: a number as label text teaches nothing."""
     features = Features({"text": Value("string"), "label": ClassLabel(names=["no", "yes"])})
@@ -273,8 +285,20 @@ def test_nested_columns(tmp_path):
     refused = {"answers": "holds .*, no plain value", "answers.txt": "there is no 'txt' in",
                "evidence": "no plain value", "ansers": "has no column 'ansers'; name one that it has: q, ans"}
     for column, message in refused.items():
-        with pytest.raises(RecipeError, match=message):
-            read_own(tmp_path / column, rows, kind="retrieval", columns={"query": "q", "positive": column})
+        for columns in (column, ["q", column]):  # joined they would be text that looks like Python
+            with pytest.raises(RecipeError, match=message):
+                read_own(tmp_path / column, rows, kind="retrieval", columns={"query": "q", "positive": columns})
+
+
+def test_passages_in_sentences_are_refused(tmp_path):
+    """SciFact's own corpus has its abstracts as lists: "['One.', 'Two.']" would be embedded, scored and published."""
+    tables = {("default", "train"): [{"q": "q", "d": 1}],
+              ("corpus", "corpus"): [{"id": 1, "abstract": ["One.", "Two."]}]}
+    path = write_dataset(tmp_path, tables)
+    source = Source("mine", "retrieval", path, {"query": "q", "positive_id": "d"},
+                    corpus={"config": "corpus", "split": "corpus", "id": "id", "text": ["abstract"]})
+    with pytest.raises(RecipeError, match="'abstract' holds .*'One.'.* no plain value; name a part of it"):
+        read_pairs(source, Located(path, path, ""), "train", 0)
 
 
 def test_slices_and_patterns_of_files(tmp_path):

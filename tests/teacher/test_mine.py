@@ -92,6 +92,12 @@ def test_draws_reach_all_of_top_k():
     assert seen == {f"n{n}" for n in range(50)}
 
 
+def test_a_candidate_that_is_a_positive_by_now():
+    """Scores of older pairs do not know it: it would become a negative of itself, and of its siblings."""
+    with pytest.raises(RecipeError, match="has no score for its positive n0; they were made from other pairs"):
+        mine(pair("n0"), scored([0.9, 0.8, 0.3]), Rule())
+
+
 def test_min_and_own_positive():
     """A candidate better than the query's weaker positive is doubtful for its stronger one as well."""
     row = scored([0.9, 0.5, 0.8, 0.3], ["p0", "p1"])

@@ -71,13 +71,13 @@ def test_what_the_manifest_says_of_mining(world):
     assert said["queries"] == 24 and said["rows"] == len(rows) == 32
     assert said["negatives"] == sum(len(row["negatives"]) for row in rows)
     assert said["rows with fewer negatives than asked"] == sum(len(row["negatives"]) < 3 for row in rows)
-    assert said["skipped, without negatives: no candidate but positives"] + said[
-        "skipped, without negatives: every candidate too close to the positive"] == sum(
+    assert said["without negatives: no candidate but positives"] + said[
+        "without negatives: every candidate too close to the positive"] == sum(
         not row["negatives"] for row in rows)
     assert said["dropped as likely false negatives"] > 0 < said["mean rank of the chosen"]
     assert said["rows with top_k widened"] == 0 and manifest["statistics"]["inference"] == {}
     card = (folder / "triplets" / "README.md").read_text()
-    assert "| questions | skipped, without negatives: every candidate too close to the positive | " in card
+    assert "| questions | without negatives: every candidate too close to the positive | " in card
 
 
 def test_a_small_top_k_is_widened_and_counted(world, copy):
