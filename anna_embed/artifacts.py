@@ -123,9 +123,10 @@ class Stage:
         parents = {key: parent.digest for key, parent in self.parents.items()}
         made_from = {"stage": self.name, "config": self.config, "parents": parents}
         if self.name not in BARE:  # instructions stand in manifests, which are no part of the digest
-            told = {key: read_manifest(parent.path).get("tasks") or {} for key, parent in self.parents.items()}
-            made_from["tasks"] = {key: {name: [task["kind"], task["instruction"]] for name, task in tasks.items()}
-                                  for key, tasks in told.items() if tasks}
+            told = {key: read_manifest(parent.path) for key, parent in self.parents.items()}
+            made_from["tasks"] = {key: {name: [task["kind"], task["instruction"]]
+                                        for name, task in manifest.get("tasks", {}).items()}
+                                  for key, manifest in told.items() if "stage" in manifest}
         return hashlib.sha256(json.dumps(made_from, sort_keys=True, default=str).encode()).hexdigest()
 
     @property

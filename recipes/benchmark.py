@@ -15,7 +15,7 @@ from pathlib import Path
 
 from recipes.publish import pushed
 
-from anna_embed.artifacts import Stage, go_offline, locate
+from anna_embed.artifacts import CARD, Stage, go_offline, locate
 from anna_embed.config import BenchmarkConfig
 from anna_embed.parsing import one_sentence, parse
 
@@ -50,7 +50,7 @@ def main(config: BenchmarkConfig, given: dict) -> None:
     from anna_embed.evaluation.panel import mean_of
     from anna_embed.evaluation.scored_model import ScoredModel
     from anna_embed.evaluation.show import as_text, command
-    from anna_embed.hub.cards import render
+    from anna_embed.hub.cards import is_as_rendered, render
     from anna_embed.schema import RESULTS
     from anna_embed.tables import columns_of, data_files, write_split
 
@@ -65,7 +65,7 @@ def main(config: BenchmarkConfig, given: dict) -> None:
 
         # ---- scores -------------------------------------------------------------------------------------------------
         if pairs:
-            table += held_out_scores(config, stage, model, work / ".scores")
+            table += apart(held_out_scores(config, stage, model, work / ".scores"), parts)
         if parts:
             records = mteb_scores(config, stage, model, parts)
             table += [{"model": model.name, **row} for row in records + mean_of(config.benchmark, records)]
@@ -79,7 +79,10 @@ def main(config: BenchmarkConfig, given: dict) -> None:
     stage.finish(manifest)
     beside = Path(config.artifacts, "model")
     if read_manifest(beside).get("content") == stage.parents["model"].digest:
-        render(beside, read_manifest(beside))  # the model's card shows the results beside it
+        if is_as_rendered((beside / CARD).read_text(encoding="utf-8")):
+            render(beside, read_manifest(beside))  # the model's card shows the results beside it
+        else:
+            print(f"benchmark: {beside / CARD} was edited by hand and stays as it is; the results are not on it")
     print(as_text(table) + (f"\n\nNot scored, as no mirror holds the data: {', '.join(absent)}" if absent else ""))
 
 
@@ -107,13 +110,15 @@ def held_out_scores(config: BenchmarkConfig, stage: Stage, model, kept: Path) ->
     held_out = read_held_out(path["pairs"], tasks, read_manifest(path["pairs"])["rows"])
     how = {"max_length": config.max_length, "batch_size": config.batch_size, "dtype": config.dtype}
 
-    def evaluate(name, load, prompts):
-        return score_all(name, load, held_out, prompts, few, kept)
+    def evaluate(name, load, prompts, documents=""):
+        return score_all(name, load, held_out, prompts, few, kept, documents)
 
-    table = evaluate(model.name, model.load, model.prompts)
+    table = evaluate(model.name, model.load, model.prompts, model.document_prompt)
     if not config.baselines:
         return table
-    table += evaluate("dense teacher", lambda: load_encoder(path["dense_model"], **how), dict.fromkeys(tasks, ""))
+    asked = {task: config.dense_query_prompt if KINDS[t["kind"]].scored else "" for task, t in tasks.items()}
+    table += evaluate("dense teacher", lambda: load_encoder(path["dense_model"], **how), asked,
+                      config.dense_document_prompt)
     with tempfile.TemporaryDirectory() as folder:
         lay_out_untrained(path["base_model"], Path(folder))
         plain = {task: query_prompt(t["instruction"]) for task, t in tasks.items()}
@@ -123,11 +128,20 @@ def held_out_scores(config: BenchmarkConfig, stage: Stage, model, kept: Path) ->
         dense = load_encoder(path["dense_model"], **how)
         cross_encoder = reranker.load(path["reranker"], config.max_length, config.dtype)
     for task in retrieval:
-        cosines = dense(list(task.queries.values())[:few], "") @ dense(task.passages, "").T
+        cosines = (dense(list(task.queries.values())[:few], config.dense_query_prompt)
+                   @ dense(task.passages, config.dense_document_prompt).T)
         table += teacher_scores(task, BM25(task.passages).scores, cosines,
                                 lambda pairs: reranker.score(cross_encoder, pairs, config.batch_size, True), rrf,
                                 config.rerank_depth, few)
     return table
+
+
+def apart(table: list[dict], parts: list) -> list[dict]:
+    """The scores of held-out rows, under names that no task of mteb has: these are other rows, scored otherwise."""
+    from anna_embed.evaluation.compare import task_types
+
+    taken = {part.name for part in parts} | set(task_types())
+    return [row | {"task": f"{row['task']} (held-out rows)"} if row["task"] in taken else row for row in table]
 
 
 def mteb_scores(config: BenchmarkConfig, stage: Stage, model, parts: list) -> list[dict]:

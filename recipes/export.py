@@ -51,7 +51,8 @@ def main(config: ExportConfig, given: dict) -> None:
     limit, tasks = config.max_seq_length, adapter["tasks"]
     for other in (parent.path for key, parent in stage.parents.items() if key.startswith("average")):
         tasks = read_manifest(other)["tasks"] | tasks
-    with_rows = tasks_of("triplets", triplets)  # a second step may not have those of the first one's tasks
+    # A second step may not have those of the first one's tasks, nor the adapter all that were mined since.
+    with_rows = {task: t for task, t in tasks_of("triplets", triplets).items() if task in tasks}
     if adapter["base_model"]["digest"] != stage.parents["base_model"].digest:
         print("export: note: the base model here is not the one the adapter was trained on (its content differs)")
     adapters = [parent.path for key, parent in stage.parents.items() if key.startswith(("adapter", "average"))]

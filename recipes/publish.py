@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from anna_embed.artifacts import go_offline
 from anna_embed.config import PublishConfig, StageConfig
@@ -49,16 +50,22 @@ def main(config: PublishConfig) -> None:
 
 @contextmanager
 def pushed(config: StageConfig, name: str) -> Iterator[None]:
-    """With `push: true`, publishes the artifact that the block makes, or finds up to date; whether the account may is
-    asked before the work begins. Of several processes the main one does it."""
+    """With `push: true`, publishes the artifact that the block makes, or finds up to date, unless the tag holds it as
+    it is: its card may have changed since. Whether the account may is asked before the work begins. Of several
+    processes the main one does it."""
     if not config.push or os.environ.get("RANK", "0") != "0":
         yield
         return
 
     from anna_embed.hub.account import check_account
+    from anna_embed.hub.names import Place
+    from anna_embed.hub.plan import published
 
     check_account(config.namespace)
     yield
+    place = Place(name, f"{config.namespace}/{config.prefix}-{name}", config.tag)
+    if published(Path(config.artifacts, name), place):
+        return print(f"{name}: {place} is published already")
     main(PublishConfig(artifacts=config.artifacts, push=True, namespace=config.namespace, prefix=config.prefix,
                        names=[name], tag=config.tag, private=config.private))
 

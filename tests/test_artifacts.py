@@ -145,7 +145,7 @@ def test_key_follows_the_parents_content(tmp_path):
 def test_key_follows_the_parents_instructions(tmp_path):
     """If this fails, an instruction that is mended in convert.yaml is never trained on: rows do not hold it."""
     def key(stage, instruction):
-        (tmp_path / "manifest.json").write_text(json.dumps({"tasks": {"t": {
+        (tmp_path / "manifest.json").write_text(json.dumps({"stage": "convert", "tasks": {"t": {
             "kind": "retrieval", "instruction": instruction, "licence": instruction}}}))
         return Stage(stage, "out", {}, {"pairs": locate("pairs", str(tmp_path), "dataset", [])}).key
 

@@ -162,6 +162,8 @@ class BenchmarkConfig(StageConfig):
     pairs: str | None = field(default=None, **described("Folder or Hub id of the pairs, for their test splits."))
     base_model: str | None = field(default=None, **described("The untrained backbone, for comparison."))
     dense_model: str | None = field(default=None, **described("The dense teacher, for comparison."))
+    dense_query_prompt: str = field(default="", **described("Put in front of queries for the dense teacher."))
+    dense_document_prompt: str = field(default="", **described("Put in front of passages for the dense teacher."))
     reranker: str | None = field(default=None, **described("The cross-encoder teacher, for comparison."))
     baselines: bool = field(default=True, **described("Also score the base model and the teachers."))
     tasks: list[str] = field(default_factory=list, **described("mteb task names."))

@@ -79,7 +79,7 @@ def _usable(kind, rows):
 
 
 def score_all(name: str, load: Callable[[], Encode], held_out: list[HeldOut], prompts: dict[str, str], few: int,
-              folder: Path) -> list[dict]:
+              folder: Path, documents: str = "") -> list[dict]:
     """Scores of one model on all tasks, kept in `folder`: a kill loses one model at most.
 
     Args:
@@ -87,19 +87,21 @@ def score_all(name: str, load: Callable[[], Encode], held_out: list[HeldOut], pr
         load (`Callable`): Gives its encoder; not called if the scores are there.
         held_out (`list[HeldOut]`), prompts (`dict[str, str]`), few (`int`): As for `score`; the prompt by task.
         folder (`Path`): Holds one file a model.
+        documents (`str`): As for `score`.
     """
     saved = folder / f"{re.sub(r'[^A-Za-z0-9.]+', '-', name)}.json"
     if not saved.is_file():
         print(f"benchmark: {name}", flush=True)
         encode = load()
-        rows = [{"model": name, **row} for task in held_out for row in score(task, encode, prompts[task.name], few)]
+        rows = [{"model": name, **row} for task in held_out
+                for row in score(task, encode, prompts[task.name], few, documents)]
         folder.mkdir(exist_ok=True)
         saved.with_suffix(".tmp").write_text(json.dumps(rows))
         saved.with_suffix(".tmp").rename(saved)
     return json.loads(saved.read_text())
 
 
-def score(task: HeldOut, encode: Encode, prompt: str, few: int) -> list[dict]:
+def score(task: HeldOut, encode: Encode, prompt: str, few: int, documents: str = "") -> list[dict]:
     """Scores of one encoder on one task.
 
     Args:
@@ -108,11 +110,12 @@ def score(task: HeldOut, encode: Encode, prompt: str, few: int) -> list[dict]:
         prompt (`str`): Put in front of queries, and of the documents of symmetric tasks; empty for models that take no
             instruction.
         few (`int`): Retrieval is also scored on the first queries alone, on which the slow teachers run.
+        documents (`str`): Put in front of the documents of tasks that tell them from queries.
 
     Returns:
         `list[dict]`: `task`, `metric`, `value` and `n`.
     """
-    document_prompt = prompt if KINDS[task.kind].symmetric else ""
+    document_prompt = prompt if KINDS[task.kind].symmetric else documents
     if KINDS[task.kind].scored:
         return retrieval_rows(task, _ranked(task, encode, prompt, document_prompt), few)
     measure = {"sts": _sts, "nli": _nli, "classification": _classification, "clustering": _clustering}[task.kind]

@@ -9,6 +9,7 @@ from pathlib import Path
 from anna_embed.artifacts import HUB_ID, OWN, Located, read_manifest
 from anna_embed.config import BenchmarkConfig, TrainConfig
 from anna_embed.evaluation.heldout import Encode
+from anna_embed.kinds import KINDS
 from anna_embed.model.encode import lay_out_untrained, load_encoder
 from anna_embed.model.stored_prompts import few_shot_prompts, prompt_names
 from anna_embed.prompts import query_prompt
@@ -43,15 +44,22 @@ class ScoredModel:
         self.what = ("a model of ours" if self.is_ours else "a bare decoder: its last token, our prompts" if is_bare
                      else "a SentenceTransformer, with its own prompts if it has any")
         self.tasks = manifest.get("tasks", {}) | (tasks_of("pairs", pairs) if pairs else {})
+        self.own = {} if self.is_instructed else _own_prompts(self.path)
         self.prompts = self._prompts(manifest.get("prompts", {}), pairs)
 
     def _prompts(self, stored, pairs) -> dict[str, str]:
-        """Prompt by task of the recipe."""
-        plain = {task: query_prompt(t["instruction"]) if self.is_instructed else "" for task, t in self.tasks.items()}
+        """Prompt by task of the recipe; of a model that is not ours the one that it has for queries, or for all."""
+        plain = {task: query_prompt(t["instruction"]) if self.is_instructed
+                 else self.own["query" if KINDS[t["kind"]].scored else "text"] for task, t in self.tasks.items()}
         if self.config.num_examples is None:
             return {task: stored.get(name, plain[task]) for task, name in prompt_names(self.tasks).items()}
         self.config.require("num_examples", self.is_instructed, "this model knows no examples: leave the key out")
         return plain | (self._few_shot(pairs) if self.config.num_examples else {})
+
+    @property
+    def document_prompt(self) -> str:
+        """What stands in front of the documents of tasks that tell them from queries."""
+        return self.own.get("document", "")
 
     def _few_shot(self, pairs):
         """Prompts with examples, cut as in training; they leave a text the room that it has without them."""
@@ -92,3 +100,13 @@ class ScoredModel:
             return name
         parts = Path(self.reference).resolve().parts[-2:]
         return "local/" + "-".join(re.sub(r"[^\w.]+", "-", part).strip("-") for part in parts)
+
+
+def _own_prompts(path):
+    """The prompts of a SentenceTransformer for queries, documents, and texts that are neither."""
+    file = Path(path, "config_sentence_transformers.json")
+    config = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    stored = config.get("prompts") or {}
+    default = stored.get(config.get("default_prompt_name")) or ""
+    return {"query": stored.get("query") or default, "text": default,
+            "document": stored.get("document") or stored.get("passage") or default}

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import re
+import shlex
 import sys
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -28,6 +29,7 @@ STAYS = ("training_args.bin", "trainer_state.json", "optimizer.*", "scheduler.pt
          "checkpoint-*", "global_step*", "__pycache__", "*.partial", "*.tmp", "*.lock", "*.incomplete", ".*")
 ADAPTER = "adapter_config.json"
 PATH_IN_TEXT = re.compile(r"(^|[\s=])/[^/\s]+/(?:\S*/)?([^/\s]+)")
+PATH_IN_WORD = re.compile(r"^(--\w+=)?[/~].*/(?=[^/])")
 MACHINE_PATH = re.compile(r"(^|\s)/[^/\s]+/(?:.*/)?([^/]+)$")
 
 
@@ -123,6 +125,8 @@ def _published(folder, manifest, release) -> dict[str, Any]:
         there = {"published_as": str(release[name]), "commit": release[name].commit} if name else {}
         parents[key] = parent | there
     own = {"published_as": str(release[folder.name])} if folder.name in release else {}
+    if "command" in manifest:  # as words: what the shell quotes may hold spaces
+        own["command"] = shlex.join(PATH_IN_WORD.sub(r"\1", word) for word in shlex.split(manifest["command"]))
     return _without_machine_paths({**manifest, **own, "parents": parents})
 
 
@@ -180,8 +184,18 @@ def _check_card(folder, files) -> None:
     if not data.get("license"):
         raise RecipeError(f"artifacts: the front matter of '{folder / CARD}' names no license; add the key 'license', "
                           "or delete the file to have it rendered.")
-    listed = [entry["path"] for config in data.get("configs", []) for entry in config["data_files"]]
+    listed = [path for config in data.get("configs", []) for path in _paths(config.get("data_files", []))]
     missing = [path for path in listed if not any(fnmatch(name, path) for name in files)]
     if missing:
         raise RecipeError(f"artifacts: '{folder / CARD}' lists '{missing[0]}' in 'configs', but no such file is "
                           "there; run the stage again.")
+
+
+def _paths(data_files):
+    """The patterns in a card's `data_files`, in any of the forms that the Hub knows."""
+    if isinstance(data_files, str):
+        return [data_files]
+    if isinstance(data_files, dict):
+        data_files = [data_files] if "path" in data_files else list(data_files.values())
+    return [path for entry in data_files
+            for path in (_paths(entry["path"]) if isinstance(entry, dict) else _paths(entry))]

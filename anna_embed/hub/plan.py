@@ -114,7 +114,7 @@ def plan_release(run: str, names: list[str], namespace: str, prefix: str, tag: s
     release = {name: places[name] for name in there if not names or name in names}
     chosen = list(release)
     for name in there if not not_asked(dry_run) else []:
-        if name not in chosen and (commit := _published(Path(run, name), places[name])):
+        if name not in chosen and (commit := published(Path(run, name), places[name])):
             release[name] = replace(places[name], commit=commit)
     return [prepare(Path(run, name), release, private, dry_run) for name in chosen]
 
@@ -163,11 +163,11 @@ def check_visibility(info, repo_id: str, private: bool) -> None:
                           "--prefix.")
 
 
-def _published(folder, place) -> str | None:
+def published(folder: Path, place: Place) -> str | None:
     """The commit of an artifact that is published with this tag exactly as it lies here."""
     with hub_failures(place.repo_id):
         commit, content = retried(content_of_tag, {"repo_id": place.repo_id, "repo_type": place.repo_type}, place.tag)
-    return commit if content == read_manifest(folder)["content"] else None
+    return commit if content and content == read_manifest(folder).get("content") else None
 
 
 def _validate_card(folder, text, repo_type):

@@ -21,14 +21,15 @@ def model_index(results: dict[str, Any]) -> list[EvalResult]:
 def eval_results(results: dict[str, Any]) -> list[dict[str, Any]]:
     """What feeds the benchmarks' own tables: scores from 0 to 100, as mteb writes them, each on a dataset of the Hub.
 
-    Scores on data that differs from what others score are left out: they belong into no such table.
+    Scores on data that differs from what others score, and on parts of it, are left out: they belong into no such
+    table.
     """
     place, _, tag = results.get("published_as", "").partition("@")
     source = {"source_url": f"{constants.ENDPOINT}/datasets/{place}/tree/{tag}", "source_name": place} if place else {}
-    entries = []
+    entries, parts = [], {made["task"] for made in results.get("mteb", []) if made["task"] != made["mteb_task"]}
     for row in _own(results):
         data = _dataset(results, row["task"])
-        if data and not row.get("note"):
+        if data and not row.get("note") and row["task"] not in parts:
             entries.append(EvalResultEntry(
                 dataset_id=data["id"], task_id=row["task"], value=round(100 * row["value"], 4),
                 dataset_revision=data.get("revision"), notes=f"{row['metric']}, n = {row['n']}", **source))

@@ -48,7 +48,11 @@ def lay_out_untrained(base: str, folder: Path) -> None:
     """Makes a SentenceTransformer of a bare decoder, as training starts from. The weights are links to the base's."""
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(base)
+    try:
+        config = AutoConfig.from_pretrained(base)
+    except (OSError, ValueError) as error:
+        raise RecipeError(f"model: '{base}' is neither a SentenceTransformer nor a decoder "
+                          f"({str(error).splitlines()[0][:120]}); give an exported model, not an adapter.") from None
     for file in Path(base).iterdir():
         if file.suffix in (".safetensors", ".bin") or file.name in ("config.json", "model.safetensors.index.json"):
             (folder / file.name).symlink_to(file.resolve())

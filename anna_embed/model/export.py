@@ -25,6 +25,7 @@ def load_adapted(base: str, adapters: list[str]):
         [`RecipeError`]: they do not fit together.
     """
     from peft import PeftModel
+    from peft.tuners.lora import LoraLayer
     from transformers import AutoModel
 
     model = AutoModel.from_pretrained(base, dtype=torch.float32)
@@ -39,7 +40,12 @@ def load_adapted(base: str, adapters: list[str]):
             raise RecipeError(f"adapter: '{adapter}' does not fit the base '{base}' ({str(error).splitlines()[0]}); "
                               "name the base that it was trained on.") from None
     if len(adapters) > 1:
+        if any(config.use_dora for config in model.peft_config.values()):
+            raise RecipeError("average: adapters with DoRA have no mean of this kind; export one of them.")
         model.add_weighted_adapter(names, [1 / len(names)] * len(names), "mean", combination_type="cat")
+        for layer in model.modules():  # the factors hold all scaling; with rslora peft would scale them once more
+            if isinstance(layer, LoraLayer):
+                layer.scaling["mean"] = 1.0
         model.set_adapter("mean")
     return model.eval()
 

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from textwrap import shorten
 
 import numpy as np
 
@@ -77,9 +76,15 @@ def nearest(model, queries: np.ndarray, vectors: np.ndarray, top_k: int) -> tupl
 def show(query: str, hits: list[Hit]) -> str:
     """A query and its hits, to be read in a terminal."""
     wide = max(len(hit.id) for hit in hits)
-    lines = [f"{place:3}. {hit.score:7.4f}  {hit.id:{wide}}  {shorten(hit.text, WIDTH, placeholder=' ...')}"
+    lines = [f"{place:3}. {hit.score:7.4f}  {hit.id:{wide}}  {_shortened(hit.text)}"
              for place, hit in enumerate(hits, start=1)]
     return "\n".join([query, *lines])
+
+
+def _shortened(text):
+    """On one line of at most `WIDTH`; `textwrap.shorten` leaves nothing of a text without spaces."""
+    text = " ".join(text.split())
+    return text if len(text) <= WIDTH else f"{text[: WIDTH - 4].rstrip()} ..."
 
 
 def _read(texts: TextFile, numbers: set[int]) -> dict[int, tuple[str, str]]:

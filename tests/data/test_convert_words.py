@@ -53,8 +53,8 @@ def test_which_file_is_which_split_is_part_of_the_key(stage):
     """A card that had them the wrong way round is mended, and the model goes on training on the test file."""
     folder = stage.folder / "mine"
     for name in "ab":
-        stage.data(f"mine/{name}.jsonl", [{"q": f"question {n} of {name}", "p": f"passage {n} of {name}"}
-                                               for n in range(3)])
+        stage.data(f"mine/{name}.jsonl", [
+            {"q": f"question {n} of {name}", "p": f"passage {n} of {name}"} for n in range(3)])
     for train, test in ("ab", "ba"):
         (folder / "README.md").write_text("---\nconfigs:\n- config_name: default\n  data_files:\n"
                                           f"  - {{split: train, path: {train}.jsonl}}\n"

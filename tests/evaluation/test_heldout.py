@@ -52,6 +52,8 @@ def test_each_kind(task, metric, value, n, prompts):
     encode = Encoder()
     assert score(task, encode, "P", 10) == [{"task": task.name, "metric": metric, "value": value, "n": n}]
     assert {text: encode.prompts[text] for text in prompts} == prompts
+    score(task, encode, "P", 10, "D")  # of a model that has a prompt for documents
+    assert {text: encode.prompts[text] for text in prompts} == {text: name or "D" for text, name in prompts.items()}
 
 
 def test_the_slow_teachers_are_compared_on_the_same_queries():

@@ -67,6 +67,35 @@ def test_each_kind_of_model(tiny_model, pairs, tmp_path):
     assert scored(tmp_path / "model", None, tmp_path, num_examples=0).prompts["mine"] == bare.prompts["mine"]
 
 
+def test_the_prompts_that_other_models_bring_along(tiny_model, pairs, tmp_path):
+    """If this fails, e5 or Qwen3-Embedding is scored on held-out rows without its prompts, and looks worse."""
+    folder = exported(tiny_model, tmp_path / "e5", {})
+    file = folder / "config_sentence_transformers.json"
+    known = json.loads(file.read_text()) if file.is_file() else {}
+    file.write_text(json.dumps(known | {"prompts": {"query": "query: ", "passage": "passage: ", "all": "text: "},
+                                        "default_prompt_name": "all"}))
+    model = scored(folder, pairs, tmp_path)
+    assert model.prompts["mine"] == "text: " and model.document_prompt == "passage: "  # an STS task: no queries
+    model.tasks = {"mine": {"kind": "retrieval", "instruction": "Find it"}}
+    assert model._prompts({}, pairs) == {"mine": "query: "}
+    assert scored(tiny_model, pairs, tmp_path).document_prompt == ""
+
+
+def test_held_out_rows_are_no_task_of_mteb():
+    """STSBenchmark's held-out pairs went to the Hub as mteb's score, and two scores stood in one cell of a card."""
+    rows = [{"task": name, "value": 0.5} for name in ("STSBenchmark", "Mine", "EmotionClassification")]
+    assert [row["task"] for row in benchmark.apart(rows, [Part("EmotionClassification")])] == [
+        "STSBenchmark (held-out rows)", "Mine", "EmotionClassification (held-out rows)"]
+
+
+def test_a_folder_that_is_no_model(pairs, tmp_path):
+    """An adapter's folder ended in a traceback of transformers."""
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "adapter_config.json").write_text("{}")
+    with pytest.raises(RecipeError, match="adapter' is neither a SentenceTransformer nor a decoder .* not an adapter"):
+        scored(tmp_path / "adapter", pairs, tmp_path)
+
+
 @pytest.mark.parametrize("reference, name", [
     ("intfloat/e5-small-v2", "intfloat/e5-small-v2"), ("intfloat/e5-small-v2@v1", "intfloat/e5-small-v2"),
     ("/a/my run/model", "local/my-run-model")])

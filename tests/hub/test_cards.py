@@ -14,6 +14,7 @@ from small_release import TASK, finish
 from anna_embed.artifacts import Stage
 from anna_embed.hub.cards import ROOT, card, render
 from anna_embed.hub.names import ARTIFACTS, hub_id, repo_type
+from anna_embed.hub.outgoing import _paths
 from anna_embed.hub.scores import eval_results
 from anna_embed.origin import licence_of
 from anna_embed.parsing import RecipeError
@@ -162,14 +163,27 @@ def test_scores_for_the_benchmarks_own_tables():
     """If this fails, scores on other data than everybody's go into public tables, or on a scale of their own."""
     row = {"model": "trained model", "task": "STSBenchmark", "metric": "cosine_spearman", "value": 0.8, "n": 1379}
     table = [row, {**row, "task": "NQ", "value": 0.5, "n": 3}, {**row, "model": "BM25"},
-             {**row, "task": "SICK-R", "note": "half of the rows"}]
+             {**row, "task": "SICK-R", "note": "half of the rows"},
+             {**row, "task": "SciFact (train, 200 queries)"}]
+    part = {"task": "SciFact (train, 200 queries)", "mteb_task": "SciFact"}
     parents = {"mteb STSBenchmark": {"reference": "mteb/stsbenchmark-sts@abc", "digest": "d", "commit": None},
+               "mteb SciFact (train, 200 queries)": {"reference": "mteb/scifact", "digest": "d", "commit": "f" * 40},
                "mteb SICK-R": {"reference": "mteb/sickr-sts", "digest": "d", "commit": "f" * 40},
                "pairs": {"reference": "pairs", "digest": "d", "commit": "a" * 40, "published_as": "me/anna-pairs@v1"}}
-    found = eval_results({**FULL, "table": table, "parents": parents, "published_as": "me/anna-results@v1"})
+    found = eval_results({**FULL, "table": table, "parents": parents, "published_as": "me/anna-results@v1",
+                          "mteb": [part, {"task": "STSBenchmark", "mteb_task": "STSBenchmark"}]})
     assert [(entry["dataset"], entry["value"]) for entry in found] == [
         ({"id": "mteb/stsbenchmark-sts", "task_id": "STSBenchmark", "revision": "abc"}, 80.0),
         ({"id": "me/anna-pairs", "task_id": "NQ", "revision": "a" * 40}, 50.0)]
+
+
+@pytest.mark.parametrize("data_files, paths", [
+    ("a/*.parquet", ["a/*.parquet"]), (["a", "b"], ["a", "b"]), ({"train": "a", "test": ["b", "c"]}, ["a", "b", "c"]),
+    ([{"split": "train", "path": "a"}, {"split": "test", "path": ["b"]}], ["a", "b"]),
+    ({"split": "train", "path": "a"}, ["a"])])
+def test_every_form_of_data_files(data_files, paths):
+    """A card that its owner has edited may have any form that the Hub knows: publishing ended in a traceback."""
+    assert _paths(data_files) == paths
 
 
 def test_what_was_found_in_test_sets_is_on_the_models_card():

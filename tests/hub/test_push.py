@@ -74,6 +74,16 @@ def test_a_stage_that_pushes(stage, hub, tmp_path):
     assert "is up to date" in stage("convert", push=False)[1]  # the same artifact, pushed or not
 
 
+def test_a_card_that_has_grown_since(stage, hub, tmp_path):
+    """A model's card shows the results as soon as there are some: `recipes.run` would stop at the model's tag."""
+    stage("convert")
+    card = tmp_path / "run/pairs/README.md"
+    card.write_text(card.read_text() + "\nMore.\n")
+    code, out = stage("convert")
+    assert code == 0 and "pairs: tester/anna-pairs@v1 is published already" in out
+    assert len(hub.repos[PAIRS].commits) == 2
+
+
 def test_a_hub_that_is_down_costs_no_work(stage, hub, tmp_path):
     """If this fails, hours of work are lost because the Hub had a bad minute, or must be done again to be pushed."""
     hub.faults.add(match="/preupload/", status=503)

@@ -204,6 +204,14 @@ def test_search(model, vectors, corpus, monkeypatch, capsys):
 # ---- what is wrong is one sentence ------------------------------------------------------------------------------
 
 
+def test_hits_without_spaces():
+    """Of Chinese or Thai passages nothing but dots was shown."""
+    hits = [search.Hit(0.5, "1", "字" * 400), search.Hit(0.25, "2", "short\n one"), search.Hit(0.1, "3", "word " * 100)]
+    lines = search.show("q", hits).splitlines()
+    assert "字" * 100 in lines[1] and lines[1].endswith("字 ...") and lines[2].endswith("short one")
+    assert lines[3].endswith(" ...") and all(len(line) < 200 for line in lines)
+
+
 @pytest.mark.parametrize("content, sentence", [
     ("", "holds no texts"), ("\n\n", "holds no texts"), ('{"text": "a"}\n{"text": 5}\n', "line 2 .* has a int in the"),
     ('{"text": null}', "line 1 .* has a NoneType"), ('{"body": "a"}', r"no column 'text' \(it has body\)"),

@@ -1,5 +1,6 @@
 """The exported folder gives, in the stock library, the vectors that training computed: one vector everywhere."""
 
+import copy
 import json
 import shutil
 
@@ -8,6 +9,7 @@ import pytest
 import recipes.export
 import torch
 from llama2_style import save_bos_tokenizer
+from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 from small import SENTENCES, TASKS, save_tiny_model, triplet_rows
@@ -186,6 +188,36 @@ def test_the_mean_of_two_adapters(run, tmp_path):
         torch.testing.assert_close(weight, (first[name] + second[name]) / 2, rtol=1e-5, atol=1e-6)
     manifest = read_manifest(tmp_path / "both")
     assert "of the second alone" in manifest["tasks"] and "average.0" in manifest["parents"]
+
+
+@pytest.mark.parametrize("how", ["use_rslora", "use_dora"])
+def test_means_of_other_kinds_of_lora(run, tmp_path, how):
+    """rslora scales by the root of the rank: twice, as peft does it, and the export's checks would agree with it."""
+    base = AutoModel.from_pretrained(str(run / "base"), dtype=torch.float32)
+    for name, rank in (("first", 4), ("second", 6)):
+        torch.manual_seed(rank)
+        model = get_peft_model(copy.deepcopy(base), LoraConfig(r=rank, lora_alpha=8, target_modules="all-linear",
+                                                               init_lora_weights=False, **{how: True}))
+        model.save_pretrained(str(tmp_path / name), save_embedding_layers=False)
+    both = [str(tmp_path / name) for name in ("first", "second")]
+    if how == "use_dora":
+        with pytest.raises(RecipeError, match="average: adapters with DoRA have no mean"):
+            load_adapted(str(run / "base"), both)
+        return
+    first, second, mean = (load_adapted(str(run / "base"), some).merge_and_unload().state_dict()
+                           for some in (both[:1], both[1:], both))
+    assert any((first[name] - second[name]).abs().max() > 0.01 for name in mean)
+    for name, weight in mean.items():
+        torch.testing.assert_close(weight, (first[name] + second[name]) / 2, rtol=1e-5, atol=1e-6)
+
+
+def test_tasks_that_were_mined_since(run, tmp_path):
+    """Another task in the recipe, mined but not trained yet, has no prompt: the export ended in a traceback."""
+    shutil.copytree(run / "artifacts", tmp_path / "run", ignore=shutil.ignore_patterns("model"))
+    told = tmp_path / "run" / "adapter" / "manifest.json"
+    tasks = read_manifest(told.parent)["tasks"]
+    rewrite(told, tasks={task: tasks[task] for task in list(tasks)[1:]})
+    assert list(tasks)[0] not in read_manifest(export(tmp_path / "run"))["tasks"]
 
 
 def test_adapters_of_two_bases_have_no_mean(run, tmp_path):
