@@ -196,6 +196,7 @@ def one_sentence():
     """
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings("ignore", "Could not find a config file in")  # peft, at each checkpoint beside a mirror
     try:
         yield
     except RecipeError as error:
