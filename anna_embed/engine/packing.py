@@ -90,8 +90,10 @@ def plan_rows(token_lists: Sequence[Sequence[int]], budget: float, align: int = 
         token_lists (`Sequence[Sequence[int]]`):
             Whole texts (prompt, text and EOS, tokenised together).
         budget (`float`):
-            The most tokens in a row; `math.inf` for a single row. A list that is longer gets a row of its own, shared
-            only with its own prefixes and repetitions.
+            The most tokens in a row; `math.inf` for a single row. Beside a prefix that all of its lists share, a row
+            may hold half of the budget, however long that prefix is: or five few-shot examples that just fill the
+            budget would be repeated for each query. A list that is longer than that gets a row of its own, shared only
+            with its own prefixes and repetitions.
         align (`int`, *optional*, defaults to 1):
             Rows are filled up to a multiple of this many tokens, for kernels and compilers that want few shapes. A
             filling token sees itself only, and nothing sees it.
@@ -122,17 +124,25 @@ def _cut(lengths: list[int], shared: list[int], budget: float, align: int) -> li
     Choose the leaves at which rows start, so that the repeated tokens plus `ROW_COST` a row are fewest.
 
     Starting a row at leaf `j` encodes `shared[j]` tokens again. Dynamic programming over the end of the last row; the
-    starts from which a row up to here still fits are a window that only moves forward, so a queue holds its best.
+    starts from which a row up to here still fits are a window that only moves forward (a row that grows shares no
+    longer prefix), so a queue holds its best, and another the least of `shared` behind each start.
     """
     new = np.cumsum(np.subtract(lengths, shared)).tolist()  # tokens of one row with all leaves up to and with this one
-    spent, came_from, best = [0], [], deque()
+    spent, came_from, best, least = [0], [], deque(), deque()
     for end, length in enumerate(lengths):
         price = spent[end] + shared[end] + ROW_COST
         while best and best[-1][1] > price:
             best.pop()
         # What the leaves from `end` on hold in one row is new[k] minus this offset.
         best.append((end, price, new[end] - length))
-        while best[0][0] < end and -((best[0][2] - new[end]) // align) * align > budget:
+        while least and least[-1][1] >= shared[end]:
+            least.pop()
+        least.append((end, shared[end]))
+        while best[0][0] < end:
+            while least[0][0] <= best[0][0]:
+                least.popleft()
+            if -((best[0][2] - new[end]) // align) * align <= max(budget, least[0][1] + budget / 2):
+                break
             best.popleft()
         came_from.append(best[0][0])
         spent.append(best[0][1])
