@@ -69,8 +69,8 @@ def test_each_text_is_read_back_from_its_row_and_each_token_stands_there_once(li
 @patiently
 @given(LISTS, BUDGETS, st.integers(1, 4))
 def test_rows_stay_under_the_budget(lists, budget, align):
-    """Else a step runs out of memory. Only a text that is itself too long may exceed it, alone or with others that share
-    so much of it that they take half of the budget beside that."""
+    """Else a step runs out of memory. Only a text that is itself too long may exceed it, alone or with others that
+    share so much of it that they take half of the budget beside that."""
     for row in plan_rows(lists, budget, align):
         held = [lists[number] for number in row.texts.tolist()]
         longest = max(held, key=len)
