@@ -42,12 +42,12 @@ def main(config: TrainConfig, training_args, model_args, given: dict) -> None:
     from anna_embed.hub.names import hub_id
     from anna_embed.schema import TRIPLETS
     from anna_embed.tables import read_split, tasks_of
-    from anna_embed.teacher.guide_vectors import guide_of
+    from anna_embed.teacher.guide_vectors import guide_of, texts_of_steps
     from anna_embed.teacher.shards import Processes
     from anna_embed.tokens import load_tokenizer
     from anna_embed.training.adapter import with_adapter
     from anna_embed.training.checkpoints import last_complete, step_of
-    from anna_embed.training.forecast import announce
+    from anna_embed.training.forecast import announce, total_steps
     from anna_embed.training.held_out import SEED, few_shot, read_samples
     from anna_embed.training.saving import exit_if_stopped, facts_of, save_adapter
     from anna_embed.training.trainer import EmbeddingTrainer
@@ -70,12 +70,13 @@ def main(config: TrainConfig, training_args, model_args, given: dict) -> None:
     model = AutoModel.from_pretrained(path["model_name_or_path"], dtype=model_args.dtype,
                                       attn_implementation=model_args.attn_implementation)
     model, before, learnt = with_adapter(model, stage.parents, given, model_args)
-    guide, texts = guide_of(config, stage.parents, tasks, rows, "bfloat16" if training_args.bf16 else "float32")
+    guide = guide_of(config, stage.parents, "bfloat16" if training_args.bf16 else "float32")
 
     # ---- train ------------------------------------------------------------------------------------------------------
     training_args.output_dir = str(work / ".checkpoints")
     trainer = EmbeddingTrainer(config, tasks, rows, guide, model=model, args=training_args, processing_class=tokenizer,
                                eval_dataset=held_out, compute_metrics=score)
+    texts = texts_of_steps(trainer.steps, total_steps(trainer)) if guide else []
     announce(trainer, guide, texts)
     if config.dry_run:
         return

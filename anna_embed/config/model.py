@@ -23,6 +23,8 @@ class TrainConfig(StageConfig):
         guide (`str`): A frozen embedder. Its cosines of each text of the batch with each other are soft labels too,
             of all kinds but graded pairs; the mined rows' scores say how a query stands to a few passages only.
         second_guide (`str`): Another one; the soft labels are then of the mean of both cosines (fused teachers).
+        guide_softening (`float`): Where one text is far nearer than all others, the softmax of the guide's cosines
+            says nothing of these. A second KL term, with both temperatures and the weight so many times as high, does.
         adapter (`str`): Training goes on from this adapter, as a second step; LoRA's settings are those of it.
         max_examples (`int`): 0 to this many few-shot examples stand in front of queries, drawn from the same batch.
         fixed_examples (`bool`): Every query of a task is shown the same `max_examples` instead, those that an export
@@ -51,6 +53,7 @@ class TrainConfig(StageConfig):
     second_guide: str | None = field(default=None, **described("Another one, whose similarities are averaged in."))
     guide_weight: float = field(default=1.0, **described("Weight of the guide's KL term."))
     guide_temperature: float = field(default=0.05, **described("Divides the guide's cosines before the softmax."))
+    guide_softening: float | None = field(default=None, **described("A second KL term, so many times as soft."))
     adapter: str | None = field(default=None, **described("Folder or Hub id of an adapter to go on from."))
     nli_in_batch: bool = field(default=True, **described("In-batch negatives for NLI; the report has them off."))
     cosent_scale: float = field(default=20.0, **described("Scale of CoSENT for graded pairs."))
@@ -77,7 +80,9 @@ class TrainConfig(StageConfig):
         self.require("soft_label_weight", self.soft_label_weight >= 0, "write 0 or more")
         self.require("guide_weight", self.guide_weight > 0, "write a positive number, or leave guide out")
         self.require("guide_temperature", self.guide_temperature > 0, "write a positive number, for example 0.05")
-        for key in ("second_guide", "guide_weight", "guide_temperature"):
+        self.require("guide_softening", self.guide_softening is None or self.guide_softening > 1,
+                     "write a number above 1, for example 3.0, or leave it out")
+        for key in ("second_guide", "guide_weight", "guide_temperature", "guide_softening"):
             self.require(key, self.guide or getattr(self, key) == getattr(type(self), key),
                          "name a guide beside it, or leave it out")
         self.require("max_length", self.max_length >= 8, "write 8 or more tokens")
@@ -93,6 +98,11 @@ class TrainConfig(StageConfig):
         self.require("eval_rows", self.eval_rows >= 2, "write 2 or more rows, for example 200")
         self.require("eval_examples", 0 <= self.eval_examples <= 16, "write 0 to 16")
         self.require("push", not (self.push and self.dry_run), "a dry run makes nothing: leave push or dry_run out")
+
+    @property
+    def guide_terms(self) -> dict[str, float]:
+        """Of each KL term of the guide, by its name in the log, the factor of temperatures and weight."""
+        return {"loss_guide": 1.0} | ({"loss_guide_soft": self.guide_softening} if self.guide_softening else {})
 
     @staticmethod
     def evaluates(given: dict) -> bool:

@@ -73,21 +73,28 @@ def texts_of(tables: list[Dataset], most: int) -> list[str]:
     return pa.chunked_array(chunks, pa.large_string()).unique().to_pylist()
 
 
-def guide_of(config, parents: dict[str, Located], tasks: dict[str, dict], rows: dict[str, Dataset],
-             dtype: str) -> tuple[Guide | None, list[str]]:
+def texts_of_steps(steps, number: int) -> list[str]:
     """
-    The guide that a recipe names, and the texts that it must have embedded before the first step.
+    The texts that a guide must have embedded before the first step.
+
+    Args:
+        steps ([`~anna_embed.training.steps.Steps`]): of the training.
+        number (`int`): of steps that there will be; rows beyond, and graded pairs, need no vectors.
+    """
+    tables = [steps.rows[task].select(numbers) for task, numbers in steps.rows_used(number).items()
+              if not KINDS[steps.tasks[task]["kind"]].graded]
+    return texts_of(tables, steps.config.num_negatives) if tables else []
+
+
+def guide_of(config, parents: dict[str, Located], dtype: str) -> Guide | None:
+    """
+    The guide that a recipe names, if it does.
 
     Args:
         config ([`TrainConfig`]): the stage's keys.
         parents (`dict[str, Located]`): the inputs of the training run.
-        tasks (`dict[str, dict]`): kind and instruction of each task; graded pairs need no guide.
-        rows (`dict[str, Dataset]`): triplets of each task.
         dtype (`str`): of the guides' weights.
     """
     models = {key: parent for key, parent in parents.items() if key in ("guide", "second_guide")}
-    if not models:
-        return None, []
-    ungraded = [table for task, table in rows.items() if not KINDS[tasks[task]["kind"]].graded]
-    guide = Guide(models, Path(config.artifacts) / ".cache" / "vectors", config.max_length, dtype)
-    return guide, texts_of(ungraded, config.num_negatives)
+    folder = Path(config.artifacts) / ".cache" / "vectors"
+    return Guide(models, folder, config.max_length, dtype) if models else None

@@ -38,7 +38,7 @@ def forecast(trainer) -> dict:
         (from the largest row of these steps) and `peak_gb` of this process. What a guide embeds is not in them.
     """
     steps, arguments = trainer.steps, trainer.args
-    total = arguments.max_steps if arguments.max_steps > 0 else math.ceil(steps.per_epoch * arguments.num_train_epochs)
+    total = total_steps(trainer)
     built, weights = steps_to_count([task for task, _ in steps.of_epoch(0)[:total]])
     lists = [steps.build(step)[1].tokens for step in built]
     sizes = [count(tokens) for tokens in lists]
@@ -56,6 +56,13 @@ def forecast(trainer) -> dict:
             "tokens_per_second": round(1 / seconds, 1),
             "hours": round(total * work * seconds / 3600, 2),
             "peak_gb": round(_peak(arguments.device), 1)}
+
+
+def total_steps(trainer) -> int:
+    """Steps of the whole training, as transformers counts them."""
+    arguments = trainer.args
+    epochs = math.ceil(trainer.steps.per_epoch * arguments.num_train_epochs)
+    return arguments.max_steps if arguments.max_steps > 0 else epochs
 
 
 def steps_to_count(tasks: list[str]) -> tuple[list[int], list[float]]:

@@ -1,8 +1,11 @@
 """The steps of training: what each holds follows from its number, which makes resuming exact."""
 
+import math
+from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
+import numpy as np
 from torch.utils.data import Sampler
 
 from anna_embed.kinds import KINDS
@@ -76,6 +79,14 @@ class Steps:
             self._epochs = {epoch: batches_of(self.sizes, self.batch_sizes, self.seed, epoch,
                                               self.config.task_weights)}
         return self._epochs[epoch]
+
+    def rows_used(self, steps: int) -> dict[str, np.ndarray]:
+        """Numbers of the rows of each task that so many steps train on, ascending."""
+        used = defaultdict(list)
+        for epoch in range(math.ceil(steps / self.per_epoch)):
+            for task, numbers in self.of_epoch(epoch)[: steps - epoch * self.per_epoch]:
+                used[task].append(numbers)
+        return {task: np.unique(np.concatenate(numbers)) for task, numbers in used.items()}
 
     def batch(self, step: int, last: bool = False) -> tuple[str, Batch]:
         """Task and global batch of a step, counted from the start of training.

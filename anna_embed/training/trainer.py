@@ -137,10 +137,12 @@ class EmbeddingTrainer(Trainer):
                 entropy = target_entropy(teacher, present, self.config.teacher_temperature)
                 parts |= {"loss_soft": soft.item(), "target_entropy": entropy.item()}
             if batch.guide is not None:
-                guided = distillation(embeddings @ embeddings.T, batch.guide.to(device), batch.compared.to(device),
-                                      self.config.temperature, self.config.guide_temperature)
-                loss = loss + self.config.guide_weight * guided
-                parts |= {"loss_guide": guided.item()}
+                similarity, guide = embeddings @ embeddings.T, batch.guide.to(device)
+                for name, softer in self.config.guide_terms.items():
+                    guided = distillation(similarity, guide, batch.compared.to(device),
+                                          softer * self.config.temperature, softer * self.config.guide_temperature)
+                    loss = loss + self.config.guide_weight * softer * guided
+                    parts |= {name: guided.item()}
         if not math.isfinite(loss.item()):
             raise RecipeError(f"learning_rate: {self.args.learning_rate:g} led to a loss of {loss.item()} in step "
                               f"{self.state.global_step + 1} (task '{task}'); lower it, or check the base model.")

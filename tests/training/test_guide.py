@@ -17,7 +17,7 @@ from transformers import AutoModel
 from anna_embed.config import TrainConfig
 from anna_embed.parsing import RecipeError
 from anna_embed.schema import TRIPLETS
-from anna_embed.teacher.guide_vectors import Guide, texts_of
+from anna_embed.teacher.guide_vectors import Guide, texts_of, texts_of_steps
 from anna_embed.training.batch import build
 from anna_embed.training.guide import compare
 from anna_embed.training.lora import LoraLinear, shortened
@@ -80,9 +80,27 @@ def test_texts_are_those_that_a_batch_may_hold():
         assert len(found) == len(expected) and set(found) == expected
 
 
-def test_loss_is_the_divergence_of_both_similarities(guide, tiny_model, tmp_path):
+def test_only_texts_of_the_planned_steps_are_embedded(tiny_model, tmp_path):
+    """Every text of an epoch would be embedded for `max_steps` of a part of it; one too few stops the training."""
+    steps = trainer(tiny_model, tmp_path).steps
+    for number in (1, 2, steps.per_epoch, 2 * steps.per_epoch + 1):
+        expected = set()
+        for step in range(number):
+            epoch, here = divmod(step, steps.per_epoch)
+            task, numbers = steps.of_epoch(epoch)[here]
+            if task != "graded":
+                for row in steps.rows[task].select(numbers):
+                    expected |= {row["query"], row["positive"], *row["negatives"][: steps.config.num_negatives]}
+                assert set(steps.build(step)[1].texts) <= expected
+        found = texts_of_steps(steps, number)
+        assert len(found) == len(expected) and set(found) == expected
+
+
+@pytest.mark.parametrize("softening", [None, 3.0])
+def test_loss_is_the_divergence_of_both_similarities(guide, tiny_model, tmp_path, softening):
     """The formula as one writes it down, row by row; graded pairs have people's judgements and no guide."""
-    keys = {"guide": "given below", "guide_weight": 0.5, "guide_temperature": 0.2, "max_examples": 0}
+    keys = {"guide": "given below", "guide_weight": 0.5, "guide_temperature": 0.2, "max_examples": 0,
+            "guide_softening": softening}
     made = trainer(tiny_model, tmp_path, keys=keys, guide=guide, **STILL)
     made.train()
     lines = [line for line in made.state.log_history if "loss" in line]
@@ -94,14 +112,17 @@ def test_loss_is_the_divergence_of_both_similarities(guide, tiny_model, tmp_path
             continue
         states = [made.model(input_ids=torch.tensor([t])).last_hidden_state[0, -1] for t in batch.tokens]
         vectors = F.normalize(torch.stack(states), dim=-1).detach()
-        total = 0.0
-        for n, text in enumerate(batch.texts):
-            others = [m for m, other in enumerate(batch.texts) if other != text]
-            teacher = (batch.guide[n][others] / 0.2).softmax(0)
-            student = ((vectors @ vectors[n])[others] / made.config.temperature).softmax(0)
-            total += (teacher * (teacher / student).log()).sum().item()
-        assert line["loss_guide"] == pytest.approx(total / len(batch.texts), rel=1e-3, abs=1e-4)
-        whole = line["loss_hard"] + line.get("loss_soft", 0) + 0.5 * line["loss_guide"]
+        whole = line["loss_hard"] + line.get("loss_soft", 0)
+        for name, softer in ({"loss_guide": 1} | ({"loss_guide_soft": softening} if softening else {})).items():
+            total = 0.0
+            for n, text in enumerate(batch.texts):
+                others = [m for m, other in enumerate(batch.texts) if other != text]
+                teacher = (batch.guide[n][others] / 0.2 / softer).softmax(0)
+                student = ((vectors @ vectors[n])[others] / made.config.temperature / softer).softmax(0)
+                total += (teacher * (teacher / student).log()).sum().item()
+            assert line[name] == pytest.approx(total / len(batch.texts), rel=1e-3, abs=1e-4)
+            whole += 0.5 * softer * line[name]
+        assert ("loss_guide_soft" in line) == bool(softening)
         assert line["loss"] == pytest.approx(whole, rel=1e-3, abs=1e-3)
         seen.add(task)
     assert seen == set(TASKS) - {"graded"}
@@ -127,6 +148,10 @@ def test_numbers_that_cannot_be(key):
         TrainConfig(**KEYS | {key: 0.3})  # it would be without effect, and nobody would know
     with pytest.raises(RecipeError, match="second_guide: .*name a guide beside it"):
         TrainConfig(**KEYS | {"second_guide": "org/model"})
+    with pytest.raises(RecipeError, match="guide_softening: 3.0 .*name a guide beside it"):
+        TrainConfig(**KEYS | {"guide_softening": 3.0})
+    with pytest.raises(RecipeError, match="guide_softening: 1.0 .*above 1"):  # the same term twice
+        TrainConfig(**KEYS | {"guide": "org/model", "guide_softening": 1.0})
 
 
 @pytest.fixture(scope="module")
