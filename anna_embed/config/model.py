@@ -63,7 +63,7 @@ class TrainConfig(StageConfig):
     example_max_length: int = field(default=256, **described("Tokens of each side of an example."))
     prompt_max_length: int = field(default=2048, **described("Tokens of examples, instruction and query together."))
     example_group_size: int = field(default=32, **described("Queries that share one draw of examples."))
-    token_budget: int = field(default=4096, **described("Tokens per forward pass."))
+    token_budget: int = field(default=4096, **described("Tokens per forward pass; half of it behind longer examples."))
     kept_tokens: int = field(default=0, **described("Tokens whose activations are kept instead of computed twice."))
     task_weights: dict[str, float] = field(default_factory=dict, **described("Passes over a task's rows per epoch."))
     eval_rows: int = field(default=200, **described("Held-out rows of each task that eval_strategy scores."))
