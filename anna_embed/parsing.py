@@ -38,6 +38,10 @@ def parse(dataclass_types, argv=None):
 
     types = dataclass_types if isinstance(dataclass_types, tuple) else (dataclass_types,)
     argv = _join_repeated(_split_equals(sys.argv[1:] if argv is None else argv), "--mirror")
+    if not {"-h", "--help"}.isdisjoint(argv):
+        print(sys.modules["__main__"].__doc__)  # of the script: the commands, what it reads and publishes
+        TrlParser(types, usage="keys in a YAML file (--config FILE), or as --key value").print_help()
+        raise SystemExit(0)
     file, stated, typed = *_read_config(argv), _typed(argv)
     _check(file, stated, types, _fits_yaml)
     _check("command line", typed, types, _fits_text)
@@ -99,7 +103,7 @@ def _typed(argv):
             typed[key] = []
         elif key:
             typed[key].append(a)
-    return {k: v[0] if len(v) == 1 else v or None for k, v in typed.items() if k not in ("config", "help")}
+    return {k: v[0] if len(v) == 1 else v or None for k, v in typed.items() if k != "config"}
 
 
 def _read_config(argv):

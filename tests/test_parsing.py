@@ -39,6 +39,17 @@ def test_yaml_and_command_line(read):
     assert given == {"artifacts": "runs/a", "dense_model": "some/model", "depth": 30, "batch_size": 8}
 
 
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help_lists_every_key(capsys, flag):
+    """Who asks which keys there are must not be told that one is missing."""
+    with pytest.raises(SystemExit) as stop:
+        parse((TrainConfig, TrainingArguments, ModelConfig), [flag])
+    assert stop.value.code == 0
+    said = capsys.readouterr().out
+    for key in ("--artifacts", "--guide_softening", "--learning_rate", "--lora_r", "Folder that holds this run"):
+        assert key in said
+
+
 @pytest.mark.parametrize("arguments", [
     ["--mirror", "a", "--mirror", "b", "--depth", "5"], ["--mirror", "a", "--depth", "5", "--mirror", "b"],
     ["--mirror", "a", "b", "--depth=5"], ["--mirror=a", "--depth", "5", "--mirror=b"]])

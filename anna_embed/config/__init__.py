@@ -2,7 +2,8 @@
 
 from anna_embed.config.base import HOW, StageConfig
 from anna_embed.config.data import ConvertConfig, MineConfig, RerankerConfig, ScoreConfig
-from anna_embed.config.model import BenchmarkConfig, ExportConfig, PublishConfig, TrainConfig
+from anna_embed.config.model import BenchmarkConfig, ExportConfig, PublishConfig
+from anna_embed.config.train import TrainConfig
 
 __all__ = ["HOW", "BenchmarkConfig", "ConvertConfig", "ExportConfig", "MineConfig", "PublishConfig", "RerankerConfig",
            "ScoreConfig", "StageConfig", "TrainConfig"]
