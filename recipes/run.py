@@ -5,7 +5,8 @@
     python -m recipes.run recipes/quickstart --artifacts artifacts/toy --set train.max_steps=3 --mirror m1 --mirror m2
 
 Reads      the folder's YAML files, one per stage: convert, train_reranker, score, mine, train, export, benchmark
-Publishes  what the stages publish; a stage runs again exactly if a key that can change its result, or the content of an input, changed
+Publishes  what the stages publish; a stage runs again exactly if a key that can change its result, or the content of
+           an input, changed
 """
 
 import argparse
