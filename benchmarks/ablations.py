@@ -20,7 +20,7 @@ from anna_embed.parsing import RecipeError, check_type, one_sentence, parse
 NAIVE, MARGIN = {"margin": 1.0, "top_k": 7}, {"margin": 0.95, "top_k": 7}
 # InfoNCE with one positive, nothing in front of a query; None takes a key out of the recipe.
 HARD = {"soft_label_weight": 0.0, "teacher": "dense", "teacher_temperature": 0.05, "max_examples": 0, "guide": None,
-        "second_guide": None, "guide_weight": None, "guide_temperature": None}
+        "second_guide": None, "guide_weight": None, "guide_temperature": None, "guide_softening": None}
 DENSE = HARD | {"soft_label_weight": 1.0}
 SHOWN = {"eval_examples": 2}  # scored once more with two examples in front of every held-out query
 # Name: what it is, keys of the mine stage, keys of the train stage, and what it is compared with.
@@ -36,6 +36,8 @@ VARIANTS = {
                    DENSE | {"teacher": "rrf", "teacher_temperature": 1.0}, "dense_labels"),
     "guide": ("a dense model's similarities over the batch, no mined soft labels", MARGIN,
               HARD | {"guide": "sentence-transformers/all-MiniLM-L6-v2"}, "margin"),
+    "softer_guide": ("+ the guide once more at three times the temperatures", MARGIN,
+                     HARD | {"guide": "sentence-transformers/all-MiniLM-L6-v2", "guide_softening": 3.0}, "guide"),
     "rank_64": ("the same with LoRA of rank 64 instead of 16", MARGIN, DENSE | {"lora_r": 64, "lora_alpha": 128},
                 "dense_labels"),
     "examples": ("+ none to 2 examples in front of queries, drawn for every 8", MARGIN,
