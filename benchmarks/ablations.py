@@ -36,7 +36,7 @@ VARIANTS = {
                    DENSE | {"teacher": "rrf", "teacher_temperature": 1.0}, "dense_labels"),
     "guide": ("a dense model's similarities over the batch, no mined soft labels", MARGIN,
               HARD | {"guide": "sentence-transformers/all-MiniLM-L6-v2"}, "margin"),
-    "softer_guide": ("+ the guide once more at three times the temperatures", MARGIN,
+    "softer_guide": ("+ the guide once more, temperatures and weight three times as high", MARGIN,
                      HARD | {"guide": "sentence-transformers/all-MiniLM-L6-v2", "guide_softening": 3.0}, "guide"),
     "rank_64": ("the same with LoRA of rank 64 instead of 16", MARGIN, DENSE | {"lora_r": 64, "lora_alpha": 128},
                 "dense_labels"),

@@ -2,8 +2,7 @@
 
     python -m benchmarks.encode                                                             # BoolQ: no download
     python -m benchmarks.encode --texts 64 --repeats 2 --scaling 100                        # a minute or two
-    python -m benchmarks.encode --recipe recipes/smollm2_135m/convert.yaml --task STSBenchmark \
-        --mirror mirror artifacts/mirror
+    python -m benchmarks.encode --recipe recipes/smollm2_135m/convert.yaml --task STSBenchmark --mirror m1 m2
 
 Both load the same folder in the same type of weights and take turns; the stock library has the batch size that a short
 search found fastest. Prompts are computed anew in each run of ours. The last line is all of it as JSON.

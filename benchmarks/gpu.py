@@ -1,7 +1,6 @@
 """One GPU in one call: a training step at the shape of Mistral-7B, its kernels, packed against padded, and parity.
 
-    python -m benchmarks.gpu --recipe recipes/smollm2_135m/convert.yaml --retrieval SQuAD --mirror mirror \
-        artifacts/mirror
+    python -m benchmarks.gpu --recipe recipes/smollm2_135m/convert.yaml --retrieval SQuAD --mirror m1 m2
     python -m benchmarks.gpu --layers 2 --hidden 64 --intermediate 96 --heads 4 --kv_heads 2 --queries 8
 
 Weights are random and only the tokenizer is read, so nothing of 14 GB has to be there: speed and memory do not depend

@@ -40,13 +40,16 @@ def test_yaml_and_command_line(read):
 
 
 @pytest.mark.parametrize("flag", ["--help", "-h"])
-def test_help_lists_every_key(capsys, flag):
-    """Who asks which keys there are must not be told that one is missing."""
+def test_help_lists_every_key(capsys, monkeypatch, flag):
+    """Who asks which keys there are must not be told that one is missing, nor of any that is refused."""
+    monkeypatch.setattr(sys.modules["__main__"], "__doc__", "What the script does.")
     with pytest.raises(SystemExit) as stop:
         parse((TrainConfig, TrainingArguments, ModelConfig), [flag])
     assert stop.value.code == 0
     said = capsys.readouterr().out
-    for key in ("--artifacts", "--guide_softening", "--learning_rate", "--lora_r", "Folder that holds this run"):
+    assert "--no_" not in said
+    for key in ("What the script does.", "--artifacts", "--guide_softening", "--learning_rate", "--lora_r",
+                "Folder that holds this run"):
         assert key in said
 
 

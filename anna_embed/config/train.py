@@ -80,7 +80,7 @@ class TrainConfig(StageConfig):
         self.require("soft_label_weight", self.soft_label_weight >= 0, "write 0 or more")
         self.require("guide_weight", self.guide_weight > 0, "write a positive number, or leave guide out")
         self.require("guide_temperature", self.guide_temperature > 0, "write a positive number, for example 0.05")
-        self.require("guide_softening", self.guide_softening is None or self.guide_softening > 1,
+        self.require("guide_softening", self.guide_softening is None or 1 < self.guide_softening < math.inf,
                      "write a number above 1, for example 3.0, or leave it out")
         for key in ("second_guide", "guide_weight", "guide_temperature", "guide_softening"):
             self.require(key, self.guide or getattr(self, key) == getattr(type(self), key),

@@ -13,7 +13,8 @@ LOG = "training_log.json"
 CURVES = (
     ("Loss", "nats", (("loss", "all parts", BLACK, "o"), ("loss_hard", "InfoNCE", BLUE, "s"),
                       ("loss_soft", "distillation (KL)", VERMILION, "^"), ("loss_cosent", "CoSENT", GREEN, "D"),
-                      ("loss_guide", "guide (KL)", PURPLE, "v"))),
+                      ("loss_guide", "guide (KL)", PURPLE, "v"),
+                      ("loss_guide_soft", "softer guide (KL)", ORANGE, "x"))),
     ("Soft labels", "share of uniform", (("target_entropy", "target entropy", PURPLE, "o"),)),
     ("Gradient", "norm, before clipping", (("grad_norm", "gradient norm", BLUE, "o"),)),
     ("Learning rate", "", (("learning_rate", "learning rate", GREEN, "o"),)),

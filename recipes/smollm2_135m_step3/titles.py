@@ -1,7 +1,6 @@
 """Pairs each title or question with the nearest other one in the eyes of both guides: rows for `convert`.
 
-    accelerate launch --config_file recipes/accelerate/cpu2.yaml -m recipes.smollm2_135m_step3.titles \
-        --mirror mirror --mirror artifacts/mirror
+    python -m recipes.smollm2_135m_step3.titles --mirror m1 --mirror m2      # by two processes: README.md
 
 Labelled duplicates are few, and the model learns them by heart; titles are many. Their nearest neighbours are what the
 guides hold for duplicates, and `mine` finds the next ones as hard negatives, so that training asks for the guides'
