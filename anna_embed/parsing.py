@@ -9,12 +9,11 @@ import warnings
 from contextlib import contextmanager
 from dataclasses import MISSING, fields
 from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, get_type_hints
 
 import yaml
 
-TRUTHS = ("true", "false", "yes", "no", "t", "f", "y", "n", "1", "0")  # what transformers' parser takes for a bool
+from anna_embed.value_types import fits, fits_text, fits_yaml, wrong_type
 
 
 class RecipeError(ValueError):
@@ -43,8 +42,8 @@ def parse(dataclass_types, argv=None):
         _print_help(TrlParser(types, usage="keys in a YAML file (--config FILE), or as --key value"))
         raise SystemExit(0)
     file, stated, typed = *_read_config(argv), _typed(argv)
-    _check(file, stated, types, _fits_yaml)
-    _check("command line", typed, types, _fits_text)
+    _check(file, stated, types, fits_yaml)
+    _check("command line", typed, types, fits_text)
     for key in (f for t in types for f in fields(t) if f.init and f.name not in {**stated, **typed}):
         if key.default is MISSING and key.default_factory is MISSING:
             raise RecipeError(f"{file or 'command line'}: the key '{key.name}' is missing: write {key.name}: <value> "
@@ -70,7 +69,7 @@ def _print_help(parser):
         parser.print_help()
 
 
-def _check(source, values, types, fits):
+def _check(source, values, types, fit):
     hints = {name: hint for t in types for name, hint in get_type_hints(t).items()}
     known = {f.name for t in types for f in fields(t) if f.init}
     own = ", ".join(sorted(f.name for f in fields(types[0])))
@@ -78,8 +77,8 @@ def _check(source, values, types, fits):
         if key not in known:
             raise RecipeError(f"{source}: unknown key '{key}' (value {value!r}){_meant(key, known)}; the stage's own "
                               f"keys are {own}.")
-        if not fits(value, hints[key]):
-            raise _wrong_type(f"{source}: {key}", value, hints[key])
+        if not fit(value, hints[key]):
+            raise RecipeError(wrong_type(f"{source}: {key}", value, hints[key]))
 
 
 def _meant(key, known):
@@ -147,59 +146,8 @@ class UniqueKeyLoader(yaml.SafeLoader):
 
 def check_type(name: str, value: Any, annotation: Any) -> None:
     """Raises [`RecipeError`] unless `value` fits `annotation`."""
-    if not _fits(value, annotation):
-        raise _wrong_type(name, value, annotation)
-
-
-def _wrong_type(name, value, annotation):
-    wanted = str(annotation) if get_origin(annotation) else getattr(annotation, "__name__", str(annotation))
-    wanted = wanted.replace("typing.", "")
-    return RecipeError(f"{name}: {value!r} is not of type {wanted}; write a value of that type.")
-
-
-def _fits(value, annotation):
-    origin, args = get_origin(annotation), get_args(annotation)
-    if annotation is Any:
-        return True
-    if origin in (Union, UnionType):
-        return any(_fits(value, a) for a in args)
-    if origin is Literal:
-        return value in args
-    if origin in (list, tuple):
-        return isinstance(value, (list, tuple)) and all(_fits(v, args[0]) for v in value)
-    if origin is dict:
-        return isinstance(value, dict) and all(_fits(v, args[1]) for v in value.values())
-    if annotation is type(None):
-        return value is None
-    if annotation in (int, float):
-        return isinstance(value, (int, annotation)) and not isinstance(value, bool)
-    if isinstance(annotation, type):
-        return isinstance(value, annotation) or (issubclass(annotation, str) and isinstance(value, str))
-    return True  # what only the dataclass itself can judge
-
-
-def _fits_yaml(value, annotation):
-    """YAML 1.1 reads 5e-2 as a string; the parser makes a number of it."""
-    return _fits(value, annotation) or (isinstance(value, str) and _fits_number(value, annotation))
-
-
-def _fits_text(value, annotation):
-    """Whether argparse will find a word of the command line to be of that type."""
-    options = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
-    if not isinstance(value, str) or not set(options) <= {int, float, bool, type(None)}:
-        return value is None or get_origin(annotation) is not Literal or value in map(str, get_args(annotation))
-    return _fits_number(value, annotation) or (bool in options and value.lower() in TRUTHS)
-
-
-def _fits_number(text, annotation):
-    options = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
-    for number in (int, float):
-        try:
-            if number in options:
-                return number(text) is not None
-        except ValueError:
-            continue
-    return False
+    if not fits(value, annotation):
+        raise RecipeError(wrong_type(name, value, annotation))
 
 
 @contextmanager
