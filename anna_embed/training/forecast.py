@@ -7,8 +7,8 @@ from collections import Counter
 
 import torch
 
-from anna_embed.engine import count, plan
-from anna_embed.training.gather import kept_rows, shares
+from anna_embed.engine import count
+from anna_embed.training.rows import kept_rows, shares
 
 RUNS = 4  # of one row, to time it
 STEPS = 2  # of each task that are built to count tokens: those of titles and of passages differ by a factor of forty
@@ -42,7 +42,7 @@ def forecast(trainer) -> dict:
     built, weights = steps_to_count([task for task, _ in steps.of_epoch(0)[:total]])
     lists = [steps.build(step)[1].tokens for step in built]
     sizes = [count(tokens) for tokens in lists]
-    rows = [plan(tokens, trainer.config.token_budget, trainer.model.config) for tokens in lists]
+    rows = [trainer.plan_rows(tokens) for tokens in lists]
     processes, most = trainer.accelerator.num_processes, trainer.config.kept_tokens
     shared = [_shared([row.size for row in step], processes) for step in rows]
     kept = max(sum(own[len(own) - kept_rows(own, most):]) for step in shared for own in step)

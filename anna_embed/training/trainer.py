@@ -9,14 +9,15 @@ from torch.utils.data import DataLoader
 from transformers import EvalPrediction, Trainer
 from transformers.trainer_utils import EvalLoopOutput
 
-from anna_embed.engine import count, embed_row, in_caller_order, plan
+from anna_embed.engine import count, embed_row, in_caller_order
 from anna_embed.kinds import KINDS
 from anna_embed.parsing import RecipeError
 from anna_embed.training.check import check_arguments, check_tasks
 from anna_embed.training.checkpoints import KeepBest, MarkComplete, SaveOnTerm
-from anna_embed.training.gather import kept_rows, shares, sum_across
+from anna_embed.training.gather import sum_across
 from anna_embed.training.held_out import check_best, tokens_of
-from anna_embed.training.losses import cosent, distillation, info_nce, target_entropy
+from anna_embed.training.objective import objective
+from anna_embed.training.rows import has_dropout, kept_rows, plan_evenly, shares
 from anna_embed.training.steps import Steps, StepsLeft
 
 COUNTED = ("tokens", "distinct_tokens", "queries", "seconds")  # summed between log lines; the loss parts are averaged
@@ -66,12 +67,19 @@ class EmbeddingTrainer(Trainer):
             check_best(self.args, self.compute_metrics.names)
             # Once and for all, and never while `Steps` uses the tokenizer in its thread.
             tokens = tokens_of(self.eval_dataset, self.processing_class, config)
-            self.held_out_rows = plan(tokens, config.token_budget, self.model.config)
+            self.held_out_rows = plan_evenly(tokens, config.token_budget, self.model.config,
+                                             self.accelerator.num_processes)
 
     def get_train_dataloader(self) -> DataLoader:
         """Step counters only: what a step holds follows from its number (`steps.py`)."""
         numbers = [{"step": n} for n in range(self.steps.per_epoch)]
         return DataLoader(numbers, batch_size=1, sampler=StepsLeft(self.steps.per_epoch, self))
+
+    def plan_rows(self, token_lists: list[list[int]]) -> list:
+        """The packed rows of a step, such that the processes share them evenly; with dropout, whose random numbers
+        depend on the rows, the same for any number of processes."""
+        processes = 1 if has_dropout(self.model) else self.accelerator.num_processes
+        return plan_evenly(token_lists, self.config.token_budget, self.model.config, processes)
 
     # ---- one step ---------------------------------------------------------------------------------------------------
     def training_step(self, model, inputs, num_items_in_batch=None) -> torch.Tensor:
@@ -79,7 +87,7 @@ class EmbeddingTrainer(Trainer):
         model = self.accelerator.unwrap_model(model)  # DDP would average gradients; here they are summed, once, below
         model.train()
         task, batch = self.steps.batch(self.state.global_step, self.state.global_step + 1 == self.state.max_steps)
-        rows = plan(batch.tokens, self.config.token_budget, model.config)
+        rows = self.plan_rows(batch.tokens)
         sizes = [row.size for row in rows]
         own = shares(sizes, self.accelerator.num_processes)[self.accelerator.process_index]
         twice = len(own) - kept_rows([sizes[number] for number in own], self.config.kept_tokens)
@@ -119,30 +127,8 @@ class EmbeddingTrainer(Trainer):
     def _loss(self, task, batch, vectors, rows):
         """Loss, its gradient with respect to each row's vectors, and its parts; the same on every process."""
         leaves = [v.detach().requires_grad_() for v in vectors]
-        embeddings, device = in_caller_order(leaves, rows), self.args.device
-        queries = embeddings[batch.query.to(device)]
-        if KINDS[self.tasks[task]["kind"]].graded:
-            cosines = (queries * embeddings[batch.positive.to(device)]).sum(1)
-            loss = cosent(cosines, batch.score.to(device), self.config.cosent_scale)
-            parts = {"loss_cosent": loss.item()}
-        else:
-            similarity = queries @ embeddings[batch.passages.to(device)].T
-            loss = info_nce(similarity, batch.target.to(device), batch.allowed.to(device), self.config.temperature)
-            parts = {"loss_hard": loss.item()}
-            if batch.teacher is not None:
-                present, teacher = batch.present.to(device), batch.teacher.to(device)
-                soft = distillation(similarity.gather(1, batch.group.to(device)), teacher, present,
-                                    self.config.temperature, self.config.teacher_temperature)
-                loss = loss + self.config.soft_label_weight * soft
-                entropy = target_entropy(teacher, present, self.config.teacher_temperature)
-                parts |= {"loss_soft": soft.item(), "target_entropy": entropy.item()}
-            if batch.guide is not None:
-                similarity, guide = embeddings @ embeddings.T, batch.guide.to(device)
-                for name, softer in self.config.guide_terms.items():
-                    guided = distillation(similarity, guide, batch.compared.to(device),
-                                          softer * self.config.temperature, softer * self.config.guide_temperature)
-                    loss = loss + self.config.guide_weight * softer * guided
-                    parts |= {name: guided.item()}
+        graded = KINDS[self.tasks[task]["kind"]].graded
+        loss, parts = objective(in_caller_order(leaves, rows), batch, graded, self.config)
         if not math.isfinite(loss.item()):
             raise RecipeError(f"learning_rate: {self.args.learning_rate:g} led to a loss of {loss.item()} in step "
                               f"{self.state.global_step + 1} (task '{task}'); lower it, or check the base model.")

@@ -31,12 +31,15 @@ def assert_same(one: dict, two: dict, loss: float, gradient: float) -> None:
         assert relative(first_gradients, second_gradients) < gradient
 
 
+@pytest.mark.parametrize("dropout", [0.1, 0.0])
 @pytest.mark.parametrize("size", [2, pytest.param(4, marks=pytest.mark.slow)])
-def test_processes_change_nothing(tiny_model, tmp_path, size):
-    """What one GPU learns is what eight learn: all kinds, soft labels, masks, ragged groups, tails, dropout on."""
-    options = STILL | {"dropout": 0.1}
-    made = trainer(tiny_model, tmp_path)
-    rows = [len(plan(made.steps.batch(step)[1].tokens, KEYS["token_budget"], made.model.config)) for step in range(11)]
+def test_processes_change_nothing(tiny_model, tmp_path, size, dropout):
+    """What one GPU learns is what eight learn: all kinds, soft labels, masks, ragged groups, tails; with dropout in
+    the same rows, without it in rows that the processes share evenly."""
+    options = STILL | {"dropout": dropout}
+    made = trainer(tiny_model, tmp_path, dropout=dropout)
+    texts = [made.steps.batch(step)[1].tokens for step in range(11)]
+    rows = [len(made.plan_rows(lists)) for lists in texts]
     assert min(rows) == 1 and max(rows) > 4  # steps with fewer rows than processes, and with more
     alone = train_one(tiny_model, tmp_path, options)
     together = in_processes(train_one, size, tmp_path, tiny_model, tmp_path, options)
@@ -45,6 +48,20 @@ def test_processes_change_nothing(tiny_model, tmp_path, size):
     assert_same(alone, together, 1e-6, 1e-5)
     norms = [[line["grad_norm"] for line in run["log"] if "grad_norm" in line] for run in (alone, together)]
     assert norms[0] == pytest.approx(norms[1], rel=1e-5)  # what clipping goes by
+
+
+def test_rows_depend_on_the_processes_without_dropout_only(tiny_model, tmp_path, monkeypatch):
+    """Dropout draws by row: were a row another one on eight GPUs, they would train another model than one does. And
+    without it processes would wait for each other for nothing."""
+    made = {dropout: trainer(tiny_model, tmp_path, dropout=dropout) for dropout in (0.0, 0.1)}
+    texts = [made[0.0].steps.batch(step)[1].tokens for step in range(11)]
+
+    def sizes(dropout):
+        return [[row.size for row in made[dropout].plan_rows(lists)] for lists in texts]
+
+    alone = sizes(0.0), sizes(0.1)
+    monkeypatch.setattr(type(made[0.0].accelerator), "num_processes", 3)
+    assert sizes(0.1) == alone[1] == alone[0] != sizes(0.0)
 
 
 def test_token_budget_changes_nothing(tiny_model, tmp_path):
