@@ -14,7 +14,7 @@ def wrong_type(name: str, value: Any, annotation: Any) -> str:
 
 
 def fits(value: Any, annotation: Any) -> bool:
-    """Whether a value is of the type; a `str` does for an enumeration of strings."""
+    """Whether a value is of the type; a `str` does for an enum whose members are strings."""
     origin, args = get_origin(annotation), get_args(annotation)
     if annotation is Any:
         return True
@@ -36,7 +36,7 @@ def fits(value: Any, annotation: Any) -> bool:
 
 
 def fits_yaml(value: Any, annotation: Any) -> bool:
-    """YAML 1.1 reads 5e-2 as a string; the parser makes a number of it."""
+    """Whether a YAML file's value is of the type. YAML 1.1 reads 5e-2 as a string; the parser makes a number of it."""
     return fits(value, annotation) or (isinstance(value, str) and _fits_number(value, annotation))
 
 

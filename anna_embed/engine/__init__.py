@@ -2,13 +2,14 @@
 
 from .embedding import embed, embed_padded, embed_row, in_caller_order, plan
 from .masks import attention_mask, can_pack
-from .packing import Row, plan_rows
+from .packing import ROW_COST, Row, plan_rows
 from .padding import PaddedRows, plan_padded
 from .pooling import last_token_pool, normalize
 from .prefixes import Sharing, count
 
 
 __all__ = [
+    "ROW_COST",
     "PaddedRows",
     "Row",
     "Sharing",

@@ -8,7 +8,7 @@ from collections import Counter
 import torch
 
 from anna_embed.engine import count
-from anna_embed.training.rows import kept_rows, shares
+from anna_embed.training.rows import kept_rows, shares, work
 
 RUNS = 4  # of one row, to time it
 STEPS = 2  # of each task that are built to count tokens: those of titles and of passages differ by a factor of forty
@@ -42,19 +42,19 @@ def forecast(trainer) -> dict:
     built, weights = steps_to_count([task for task, _ in steps.of_epoch(0)[:total]])
     lists = [steps.build(step)[1].tokens for step in built]
     sizes = [count(tokens) for tokens in lists]
-    rows = [trainer.plan_rows(tokens) for tokens in lists]
+    rows = [trainer.rows_of(tokens) for tokens in lists]
     processes, most = trainer.accelerator.num_processes, trainer.config.kept_tokens
     shared = [_shared([row.size for row in step], processes) for step in rows]
     kept = max(sum(own[len(own) - kept_rows(own, most):]) for step in shared for own in step)
     seconds = _seconds(trainer, max((row for step in rows for row in step), key=lambda row: row.size), kept)
-    work = weighted_mean(weights, [_work(step, most) for step in shared])
+    tokens = weighted_mean(weights, [max(work(own, most) for own in step) for step in shared])
     return {"steps": total, "steps_per_epoch": steps.per_epoch, "queries_per_step": steps.batch_sizes,
             "tokens_per_step": round(weighted_mean(weights, [s.tokens for s in sizes])),
             "distinct_tokens_per_step": round(weighted_mean(weights, [s.distinct for s in sizes])),
             "rows_per_step": round(weighted_mean(weights, [len(step) for step in rows]), 1),
             "target_entropy": {name: round(value, 3) for name, value in trainer.entropies.items()},
             "tokens_per_second": round(1 / seconds, 1),
-            "hours": round(total * work * seconds / 3600, 2),
+            "hours": round(total * tokens * seconds / 3600, 2),
             "peak_gb": round(_peak(arguments.device), 1)}
 
 
@@ -91,12 +91,6 @@ def weighted_mean(weights: list[float], values: list[float]) -> float:
 def _shared(sizes: list[int], processes: int) -> list[list[int]]:
     """Tokens of each row that each process runs."""
     return [[sizes[number] for number in own] for own in shares(sizes, processes)]
-
-
-def _work(shared: list[list[int]], kept_tokens: int) -> float:
-    """Tokens that the busiest process runs forward and backward in a step. The second forward pass of the rows that
-    are not kept costs a third of both."""
-    return max(sum(own) + sum(own[: len(own) - kept_rows(own, kept_tokens)]) / 3 for own in shared)
 
 
 def _seconds(trainer, row, kept_tokens: int) -> float:

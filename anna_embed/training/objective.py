@@ -1,4 +1,4 @@
-"""What a batch is trained to: the sum of its losses, from the vectors of its texts."""
+"""The loss of a batch: the weighted sum of its terms, from the vectors of its texts."""
 
 import torch
 

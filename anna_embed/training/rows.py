@@ -4,49 +4,44 @@ import math
 
 from torch import nn
 
-from anna_embed.engine import plan
-from anna_embed.engine.packing import ROW_COST
+from anna_embed.engine import ROW_COST, plan
 
-UNEVEN = 1.05  # times the mean that the busiest process may have to run before smaller rows are looked for
+UNEVEN = 1.05  # smaller rows are taken if full ones let the busiest process run so many times as much
 SLACK = (1.0, 1.05, 1.1, 1.2)  # times an even share: rows end between texts, so that they are rarely full
 
 
-def plan_evenly(token_lists, budget: float, config, processes: int) -> list:
+def plan_evenly(token_lists, budget: float, kept_tokens: int, config, processes: int) -> list:
     """
     Plan the rows of a step so that no process waits long for the others.
 
-    A step of 3,400 tokens is four rows of 1,024, which eight processes cannot share, nor two evenly. So smaller rows
-    are planned too, and those are taken that let the busiest process be done first.
+    A step of 3,400 tokens is four rows of at most 1,024, which eight processes cannot share, nor two evenly. So
+    smaller rows are planned too, and those are taken that let the busiest process be done first.
 
     Args:
         token_lists (`Sequence[Sequence[int]]`): whole texts.
         budget (`float`): the most tokens in a row.
+        kept_tokens (`int`): tokens of the rows of a process that are run once only.
         config ([`~transformers.PreTrainedConfig`]): of the model.
         processes (`int`): how many share the rows; with one this is [`~anna_embed.engine.plan`].
 
     Returns:
         `list[Row]` or `list[PaddedRows]`: the same on every process.
     """
-    rows = plan(token_lists, budget, config)
-    tokens = sum(row.size for row in rows)
-    if _busiest(rows, processes) <= UNEVEN * (tokens + ROW_COST * len(rows)) / processes:
-        return rows
-    even = tokens / (processes * math.ceil(tokens / (processes * budget)))
-    smaller = [plan(token_lists, math.ceil(slack * even), config) for slack in SLACK if slack * even < budget]
-    return min([rows, *smaller], key=lambda rows: _busiest(rows, processes))
+    full = plan(token_lists, budget, config)
+    if processes == 1:
+        return full
 
+    def busiest(rows):
+        sizes = [row.size for row in rows]
+        return max(work([sizes[number] for number in own], kept_tokens) for own in shares(sizes, processes))
 
-def _busiest(rows, processes: int) -> int:
-    """What the process with the most to do runs, in tokens; a row more costs some, too."""
-    costs = [row.size + ROW_COST for row in rows]
-    return max(sum(costs[number] for number in own) for own in shares(costs, processes))
-
-
-def has_dropout(model: nn.Module) -> bool:
-    """Whether a forward pass in training mode draws random numbers. Then its rows must not depend on the number of
-    processes: they decide what is drawn for which token."""
-    layers = any(isinstance(module, nn.Dropout) and module.p > 0 for module in model.modules())
-    return layers or any("dropout" in key and value for key, value in model.config.to_dict().items())
+    tokens = sum(row.size for row in full)
+    if busiest(full) <= UNEVEN * work([row.size for row in full], processes * kept_tokens) / processes:
+        return full
+    even = tokens / (processes * max(1, math.ceil(tokens / (processes * budget))))
+    smaller = [plan(token_lists, max(1, slack * even), config) for slack in SLACK if slack * even < budget]
+    best = min([full, *smaller], key=busiest)
+    return full if busiest(full) <= UNEVEN * busiest(best) else best
 
 
 def shares(sizes: list[int], processes: int) -> list[list[int]]:
@@ -64,7 +59,7 @@ def shares(sizes: list[int], processes: int) -> list[list[int]]:
     for number in sorted(range(len(sizes)), key=lambda number: -sizes[number]):
         least = load.index(min(load))
         rows[least].append(number)
-        load[least] += sizes[number]
+        load[least] += sizes[number] + ROW_COST
     return [sorted(numbers) for numbers in rows]
 
 
@@ -83,3 +78,25 @@ def kept_rows(sizes: list[int], tokens: int) -> int:
             break
         kept += 1
     return kept
+
+
+def work(sizes: list[int], kept_tokens: int) -> float:
+    """
+    What a process has to run in a step, in tokens run forward and backward.
+
+    Args:
+        sizes (`list[int]`): Tokens of each of its rows.
+        kept_tokens (`int`): As in `kept_rows`. The second forward pass of the others costs a third of both passes.
+    """
+    twice = sizes[: len(sizes) - kept_rows(sizes, kept_tokens)]
+    return sum(sizes) + sum(twice) / 3 + ROW_COST * len(sizes)
+
+
+def has_dropout(model: nn.Module) -> bool:
+    """Whether a forward pass in training mode draws random numbers. Then the rows, which decide what is drawn for
+    which token, must not depend on the number of processes. Rates of functions are attributes of the modules that
+    call them (`attention_dropout`, `layerdrop`, Mixtral's `jitter_noise`)."""
+    rates = [module.p for module in model.modules() if isinstance(module, nn.Dropout)]
+    rates += [value for module in model.modules() for name, value in vars(module).items()
+              if "drop" in name or "jitter" in name]
+    return any(isinstance(rate, (int, float)) and rate > 0 for rate in rates)

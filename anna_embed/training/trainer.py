@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 from transformers import EvalPrediction, Trainer
 from transformers.trainer_utils import EvalLoopOutput
 
-from anna_embed.engine import count, embed_row, in_caller_order
+from anna_embed.engine import count, embed_row, in_caller_order, plan
 from anna_embed.kinds import KINDS
 from anna_embed.parsing import RecipeError
 from anna_embed.training.check import check_arguments, check_tasks
@@ -60,26 +60,25 @@ class EmbeddingTrainer(Trainer):
         self.add_callback(KeepBest())
         self.add_callback(MarkComplete())
         self.add_callback(self.save_on_term)
-        self.config, self.tasks = config, tasks
+        self.config, self.tasks, self.draws = config, tasks, has_dropout(self.model)
         self.steps = Steps(config, tasks, rows, self.processing_class, self.args.seed, guide)
         self.parts: list[dict[str, float]] = []
         if self.eval_dataset:
             check_best(self.args, self.compute_metrics.names)
             # Once and for all, and never while `Steps` uses the tokenizer in its thread.
             tokens = tokens_of(self.eval_dataset, self.processing_class, config)
-            self.held_out_rows = plan_evenly(tokens, config.token_budget, self.model.config,
-                                             self.accelerator.num_processes)
+            self.held_out_rows = plan(tokens, config.token_budget, self.model.config)
 
     def get_train_dataloader(self) -> DataLoader:
         """Step counters only: what a step holds follows from its number (`steps.py`)."""
         numbers = [{"step": n} for n in range(self.steps.per_epoch)]
         return DataLoader(numbers, batch_size=1, sampler=StepsLeft(self.steps.per_epoch, self))
 
-    def plan_rows(self, token_lists: list[list[int]]) -> list:
-        """The packed rows of a step, such that the processes share them evenly; with dropout, whose random numbers
-        depend on the rows, the same for any number of processes."""
-        processes = 1 if has_dropout(self.model) else self.accelerator.num_processes
-        return plan_evenly(token_lists, self.config.token_budget, self.model.config, processes)
+    def rows_of(self, token_lists: list[list[int]]) -> list:
+        """The rows of a step, which the processes share evenly; with dropout, whose random numbers depend on the rows,
+        the same for any number of processes."""
+        config, processes = self.config, 1 if self.draws else self.accelerator.num_processes
+        return plan_evenly(token_lists, config.token_budget, config.kept_tokens, self.model.config, processes)
 
     # ---- one step ---------------------------------------------------------------------------------------------------
     def training_step(self, model, inputs, num_items_in_batch=None) -> torch.Tensor:
@@ -87,7 +86,7 @@ class EmbeddingTrainer(Trainer):
         model = self.accelerator.unwrap_model(model)  # DDP would average gradients; here they are summed, once, below
         model.train()
         task, batch = self.steps.batch(self.state.global_step, self.state.global_step + 1 == self.state.max_steps)
-        rows = self.plan_rows(batch.tokens)
+        rows = self.rows_of(batch.tokens)
         sizes = [row.size for row in rows]
         own = shares(sizes, self.accelerator.num_processes)[self.accelerator.process_index]
         twice = len(own) - kept_rows([sizes[number] for number in own], self.config.kept_tokens)

@@ -37,10 +37,9 @@ def test_processes_change_nothing(tiny_model, tmp_path, size, dropout):
     """What one GPU learns is what eight learn: all kinds, soft labels, masks, ragged groups, tails; with dropout in
     the same rows, without it in rows that the processes share evenly."""
     options = STILL | {"dropout": dropout}
-    made = trainer(tiny_model, tmp_path, dropout=dropout)
-    texts = [made.steps.batch(step)[1].tokens for step in range(11)]
-    rows = [len(made.plan_rows(lists)) for lists in texts]
-    assert min(rows) == 1 and max(rows) > 4  # steps with fewer rows than processes, and with more
+    made = trainer(tiny_model, tmp_path)
+    rows = [len(plan(made.steps.batch(step)[1].tokens, KEYS["token_budget"], made.model.config)) for step in range(11)]
+    assert min(rows) == 1 and max(rows) > 4  # steps with fewer full rows than processes, and with more
     alone = train_one(tiny_model, tmp_path, options)
     together = in_processes(train_one, size, tmp_path, tiny_model, tmp_path, options)
     assert (alone["processes"], together["processes"]) == (1, size)
@@ -50,18 +49,16 @@ def test_processes_change_nothing(tiny_model, tmp_path, size, dropout):
     assert norms[0] == pytest.approx(norms[1], rel=1e-5)  # what clipping goes by
 
 
-def test_rows_depend_on_the_processes_without_dropout_only(tiny_model, tmp_path, monkeypatch):
-    """Dropout draws by row: were a row another one on eight GPUs, they would train another model than one does. And
-    without it processes would wait for each other for nothing."""
-    made = {dropout: trainer(tiny_model, tmp_path, dropout=dropout) for dropout in (0.0, 0.1)}
-    texts = [made[0.0].steps.batch(step)[1].tokens for step in range(11)]
-
-    def sizes(dropout):
-        return [[row.size for row in made[dropout].plan_rows(lists)] for lists in texts]
-
-    alone = sizes(0.0), sizes(0.1)
-    monkeypatch.setattr(type(made[0.0].accelerator), "num_processes", 3)
-    assert sizes(0.1) == alone[1] == alone[0] != sizes(0.0)
+@pytest.mark.parametrize("dropout", [0.1, 0.0])
+def test_rows_depend_on_the_processes_without_dropout_only(tiny_model, tmp_path, monkeypatch, dropout):
+    """Dropout draws by row: were a row another one on three GPUs, they would train another model than one does. And
+    without it they would wait for each other for nothing."""
+    alone = train_one(tiny_model, tmp_path, STILL | {"dropout": dropout})
+    made = trainer(tiny_model, tmp_path, dropout=dropout, **STILL)
+    monkeypatch.setattr(type(made.accelerator), "num_processes", 3)
+    monkeypatch.setattr("anna_embed.training.trainer.shares", lambda sizes, processes: [list(range(len(sizes)))])
+    made.train()
+    assert (made.sizes == alone["sizes"]) is (dropout > 0)
 
 
 def test_token_budget_changes_nothing(tiny_model, tmp_path):

@@ -32,9 +32,11 @@ ARGUMENTS = {"use_cpu": True, "learning_rate": 1e-2, "report_to": "none", "save_
 
 
 class Recorder(EmbeddingTrainer):
-    """Keeps every step's loss and gradients; is killed before step `kill_at`, or told to end in step `term_at`."""
+    """Keeps every step's loss, gradients and sizes of rows; is killed before step `kill_at`, or told to end in step
+    `term_at`."""
 
     seen: list
+    sizes: list
     kill_at = term_at = None
 
     def training_step(self, model, inputs, num_items_in_batch=None):
@@ -42,10 +44,16 @@ class Recorder(EmbeddingTrainer):
             raise KeyboardInterrupt
         if self.state.global_step == self.term_at:
             os.kill(os.getpid(), signal.SIGTERM)
+        self.sizes.append([])
         loss = super().training_step(model, inputs, num_items_in_batch)
         gradients = {name: p.grad.clone() for name, p in self.model.named_parameters() if p.requires_grad}
         self.seen.append((loss.item(), gradients))
         return loss
+
+    def embed(self, model, row, number):
+        if self.sizes:  # else it is the forecast's
+            self.sizes[-1].append(row.size)
+        return super().embed(model, row, number)
 
 
 def save_guide(model, folder, pooling="mean") -> str:
@@ -84,7 +92,7 @@ def trainer(folder, output, *, keys=None, arguments=None, rows=None, dropout=0.0
                     model=model, args=TrainingArguments(str(output), **ARGUMENTS | (arguments or {})),
                     processing_class=load_tokenizer(str(folder), config.prompt_max_length),
                     eval_dataset=held_out, compute_metrics=score)
-    made.seen = []
+    made.seen, made.sizes = [], []
     return made
 
 
@@ -96,8 +104,8 @@ def train_one(folder, output, options, resume=None):
     """Trains from start to end, or on from a checkpoint; what there is to compare, on the main process."""
     made = trainer(folder, output, **options)
     made.train(resume_from_checkpoint=resume)
-    return {"processes": made.accelerator.num_processes, "seen": made.seen, "adapter": adapter_of(made),
-            "log": made.state.log_history}
+    return {"processes": made.accelerator.num_processes, "seen": made.seen, "sizes": made.sizes,
+            "adapter": adapter_of(made), "log": made.state.log_history}
 
 
 def _child(function, rank, size, port, result, arguments):
