@@ -117,7 +117,7 @@ class EmbeddingTrainer(Trainer):
     def embed(self, model, row, number):
         """The vectors of one row, with dropout that depends on seed, step and the row's number only."""
         torch.manual_seed(self.args.seed * 1_000_003 + self.state.global_step * 10_007 + number)
-        with self.compute_loss_context_manager():
+        with self.accelerator.autocast():
             return embed_row(model, row)
 
     def _empty(self, model, rows):
@@ -148,7 +148,7 @@ class EmbeddingTrainer(Trainer):
         self.callback_handler.eval_dataloader = dataloader  # for the progress bar
         vectors = self._empty(model, self.held_out_rows)
         for number, row in dataloader:
-            with self.compute_loss_context_manager():
+            with self.accelerator.autocast():
                 vectors[number] = embed_row(model, row)
             self.control = self.callback_handler.on_prediction_step(self.args, self.state, self.control)
         sum_across(vectors)

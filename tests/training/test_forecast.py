@@ -46,3 +46,15 @@ def test_memory_is_that_of_a_step(tiny_model, tmp_path, kept_tokens):
         first_pass = rows[: len({id(row) for row, _ in rows})]
         held.append(sum(row.size for row, graph in first_pass if graph))
     assert in_forecast <= max(held) + largest and (kept_tokens == 10**6) == (max(held) > 1000)
+
+
+def test_time_and_memory_are_those_of_training_in_bfloat16(tiny_model, tmp_path):
+    """If this fails, the forecast runs peft's float32 way: for SmolLM2-135M 374 tokens/s and 11 GB instead of 538 and
+    7, and that memory stays taken."""
+    made = trainer(tiny_model, tmp_path, arguments={"bf16": True})
+    seen = []
+    made.model.register_forward_pre_hook(lambda *_: seen.append(torch.is_autocast_enabled("cpu")))
+    layer = next(module for module in made.model.modules() if isinstance(module, torch.nn.Linear))
+    layer.register_forward_pre_hook(lambda *_: seen.append(torch.is_autocast_enabled("cpu")))
+    forecast(made)
+    assert len(seen) > RUNS and all(seen)
