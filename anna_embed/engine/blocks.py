@@ -5,7 +5,11 @@ In depth-first order, what a block of neighbouring tokens sees outside of itself
 alone: an ancestor of a later one that stands before the block still has descendants where the block starts.
 """
 
+import math
+from bisect import bisect_right
 from dataclasses import dataclass
+from heapq import heappop, heappush
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -13,6 +17,10 @@ import torch
 
 SIZE = 64  # queries in a block; 32 and 128 were slower on a CPU with texts of 56 tokens
 STEP = 16  # numbers of keys are multiples of this, as matrix units and the alignment of masks want
+# What a block and a group cost beside their keys, in keys of a block. Between a half and twice as much nothing changes
+# that can be measured (SmolLM2-135M, AMD EPYC).
+BLOCK_COST, GROUP_COST = 40, 60
+FEW = 64  # a group also costs this part of all keys: long texts would have many, and a GPU kernels to start for each
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +30,7 @@ class Group:
 
     Attributes:
         queries (`torch.Tensor` of shape `(b * SIZE,)`, int64):
-            Indices in the row; where the row ends within a block, the index of the row's last token.
+            Indices in the row; where a block is cut short, the index of its last token.
         keys (`torch.Tensor` of shape `(b * k,)`, int64):
             Indices in the row; filled up with 0, which the mask hides.
         seen (`torch.Tensor` of shape `(b, SIZE, k)`, bool):
@@ -36,6 +44,13 @@ class Group:
     def to(self, device: torch.device) -> "Group":
         """The same on a device."""
         return Group(self.queries.to(device), self.keys.to(device), self.seen.to(device))
+
+    def split(self, most: int) -> list["Group"]:
+        """Parts of at most so many keys, or of one block: views of this one."""
+        width = self.seen.shape[2]
+        size = max(1, most // width)
+        parts = self.queries.split(size * SIZE), self.keys.split(size * width), self.seen.split(size)
+        return [Group(*part) for part in zip(*parts)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,30 +84,69 @@ def blocks_of(exits: torch.Tensor) -> Blocks:
         `Blocks`: every token is a query once; its keys are its ancestors and itself.
     """
     exits = exits.numpy()
-    starts = range(0, len(exits), SIZE)
-    keys = [_keys(exits, start) for start in starts]
-    by_width = {}
-    for block, seen in enumerate(keys):
-        by_width.setdefault(_width(len(seen), max(map(len, keys))), []).append(block)
+    starts = _starts(exits)
+    keys = [_keys(exits, start, end) for start, end in pairwise([*starts, len(exits)])]
+    widths = np.array([len(seen) + -len(seen) % STEP for seen in keys])
     groups, order = [], []
-    for width, members in sorted(by_width.items()):
+    for members, width in _alike(widths):
         groups.append(_group(exits, [starts[block] for block in members], [keys[block] for block in members], width))
         order += members
-    places = np.empty((len(keys), SIZE), dtype=np.int64)
-    places[order] = np.arange(places.size).reshape(places.shape)
-    return Blocks(groups, torch.from_numpy(places.ravel()[: len(exits)]))
+    first = np.empty(len(starts), dtype=np.int64)  # where a block's queries begin among those of all groups
+    first[order] = np.arange(len(order)) * SIZE
+    sizes = np.diff([*starts, len(exits)])
+    places = np.repeat(first - starts, sizes) + np.arange(len(exits))
+    return Blocks(groups, torch.from_numpy(places))
 
 
-def _keys(exits: np.ndarray, start: int) -> np.ndarray:
-    """What the block at `start` can see: the ancestors of its first token, and itself."""
-    ancestors = np.flatnonzero(exits[:start] > start)
-    return np.concatenate([ancestors, np.arange(start, min(start + SIZE, len(exits)))])
+def _starts(exits: np.ndarray) -> list[int]:
+    """
+    Where the blocks begin so that they compute the fewest scores, which is a shortest path.
+
+    A block that runs over the start of a text sees the texts on both sides. So a block may end there, and the next is
+    filled with that text alone. Texts of less than half a block are left out: there are many, and little is won.
+    """
+    indices = np.arange(len(exits))
+    depth = indices - np.searchsorted(np.sort(exits), indices, side="right")  # ancestors of each token
+    branches = np.append(np.flatnonzero(np.diff(depth, prepend=-1) != 1), len(exits))
+    texts = [*branches[:-1][np.diff(branches) >= SIZE // 2].tolist(), len(exits)]
+    cost, before, open_ends = {0: 0}, {}, [0]
+    while (start := heappop(open_ends)) < len(exits):
+        furthest = min(start + SIZE, len(exits))
+        for end in {furthest, *texts[bisect_right(texts, start): bisect_right(texts, furthest)]}:
+            keys = int(depth[start]) + end - start
+            total = cost[start] + keys + -keys % STEP + BLOCK_COST
+            if total < cost.get(end, math.inf):
+                if end not in cost:
+                    heappush(open_ends, end)
+                cost[end], before[end] = total, start
+    starts, end = [], len(exits)
+    while end:
+        end = before[end]
+        starts.append(end)
+    return starts[::-1]
 
 
-def _width(length: int, longest: int) -> int:
-    """Keys in a batched product: powers of two, so that there are few groups and at most half of the work is idle."""
-    width = min(max(SIZE, 1 << (length - 1).bit_length()), longest)
-    return width + -width % STEP
+def _keys(exits: np.ndarray, start: int, end: int) -> np.ndarray:
+    """What a block can see: the ancestors of its first token, and itself."""
+    return np.concatenate([np.flatnonzero(exits[:start] > start), np.arange(start, end)])
+
+
+def _alike(widths: np.ndarray) -> list[tuple[list[int], int]]:
+    """Blocks that are computed together, filled up to the widest of them, and that width: few groups against few idle
+    keys."""
+    distinct, counts = np.unique(widths, return_counts=True)
+    group_cost = GROUP_COST + int(widths.sum()) // FEW
+    best = [(0, 0)]  # for so many of the smallest widths: the cost, and how many of them the last group leaves out
+    for end in range(1, len(distinct) + 1):
+        best.append(min((best[first][0] + int(counts[first:end].sum() * distinct[end - 1]) + group_cost, first)
+                        for first in range(end)))
+    groups, end = [], len(distinct)
+    while end:
+        first = best[end][1]
+        members = np.flatnonzero((widths >= distinct[first]) & (widths <= distinct[end - 1]))
+        groups.append((members.tolist(), int(distinct[end - 1])))
+        end = first
+    return groups[::-1]
 
 
 def _group(exits: np.ndarray, starts: list[int], keys: list[np.ndarray], width: int) -> Group:
@@ -101,7 +155,9 @@ def _group(exits: np.ndarray, starts: list[int], keys: list[np.ndarray], width: 
     for line, seen in enumerate(keys):
         filled[line, : len(seen)] = seen
         real[line, : len(seen)] = True
-    queries = np.minimum(np.add.outer(starts, np.arange(SIZE)), len(exits) - 1)
+    # A block that is cut short is filled up with its last token.
+    ends = np.array([seen[-1] for seen in keys])
+    queries = np.minimum(np.add.outer(starts, np.arange(SIZE)), ends[:, None])
     before = filled[:, None, :] <= queries[:, :, None]
     seen = real[:, None, :] & before & (queries[:, :, None] < exits[filled][:, None, :])
     return Group(torch.from_numpy(queries.ravel()), torch.from_numpy(filled.ravel()), torch.from_numpy(seen))

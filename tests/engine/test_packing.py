@@ -3,6 +3,7 @@
 import logging
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -12,6 +13,7 @@ from transformers import AutoConfig, AutoModel
 from transformers.utils.logging import warning_once
 
 from anna_embed.engine import (
+    attention,
     embed,
     embed_padded,
     embed_row,
@@ -106,6 +108,22 @@ def test_packed_vectors_and_gradients_are_those_of_separate_encoding(family, che
         vectors = embed(model, LISTS, budget)
         assert relative(vectors, reference) < 1e-5
         assert relative(gradient(model, vectors), reference_gradient) < 1e-5
+
+
+@pytest.mark.parametrize("at_once", [attention.AT_ONCE, 1])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_rows_of_many_blocks_are_encoded_as_separate_texts(family, at_once, monkeypatch):
+    """Else a block is computed with the mask of another, or a key that many blocks share loses a gradient."""
+    monkeypatch.setattr(attention, "AT_ONCE", at_once)
+    random = np.random.default_rng(0)
+    lists = [PROMPT * 3 + random.integers(1, 97, length).tolist() for length in (1, 2, 30, 90, 130, 64, 40, 128)]
+    lists += [random.integers(1, 97, length).tolist() for length in (100, 64, 1, 70)]
+    model = with_lora(tiny(family, **FAMILIES[family]))
+    reference = separately(model, lists)
+    reference_gradient = gradient(model, reference)
+    vectors = embed(model, lists, math.inf)
+    assert relative(vectors, reference) < 1e-5
+    assert relative(gradient(model, vectors), reference_gradient) < 1e-5
 
 
 @pytest.mark.parametrize("family", FAMILIES)
