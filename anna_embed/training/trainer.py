@@ -16,6 +16,7 @@ from anna_embed.training.check import check_arguments, check_tasks
 from anna_embed.training.checkpoints import KeepBest, MarkComplete, SaveOnTerm
 from anna_embed.training.gather import sum_across
 from anna_embed.training.held_out import check_best, tokens_of
+from anna_embed.training.norms import shorten_norms
 from anna_embed.training.objective import objective
 from anna_embed.training.rows import has_dropout, kept_rows, plan_evenly, shares
 from anna_embed.training.steps import Steps, StepsLeft
@@ -56,6 +57,7 @@ class EmbeddingTrainer(Trainer):
         if self.is_fsdp_enabled or self.is_deepspeed_enabled:
             raise RecipeError("distributed_type: FSDP and DEEPSPEED are not possible, as the adapter's gradients are "
                               "summed here; launch with a file of recipes/accelerate.")
+        shorten_norms(self.model)
         self.save_on_term = SaveOnTerm()
         self.add_callback(KeepBest())
         self.add_callback(MarkComplete())
