@@ -1,5 +1,6 @@
 """Embeddings of token lists: plan rows, run the stock model on each, put the vectors into the caller's order."""
 
+from contextlib import nullcontext
 from typing import Sequence
 
 import torch
@@ -7,6 +8,7 @@ from accelerate.utils import extract_model_from_parallel
 from transformers.utils import logging
 
 from .attention import IMPLEMENTATION
+from .last_layer import on_pooled_tokens
 from .masks import DENSE, can_pack
 from .packing import Row, plan_rows
 from .padding import PaddedRows, plan_padded
@@ -74,7 +76,8 @@ def pool_row(model: torch.nn.Module, row: Row | PaddedRows, states=None) -> torc
     inputs = row.inputs(backbone.config, dtype, backbone.device)
     if states is not None:
         inputs["past_key_values"] = states
-    return row.pool(model(**inputs, use_cache=False).last_hidden_state)
+    with on_pooled_tokens(backbone, row.last) if isinstance(row, Row) else nullcontext():
+        return row.pool(model(**inputs, use_cache=False).last_hidden_state)
 
 
 def in_caller_order(vectors: Sequence[torch.Tensor], rows: Sequence[Row] | Sequence[PaddedRows]) -> torch.Tensor:
