@@ -22,9 +22,7 @@ def on_pooled_tokens(backbone: torch.nn.Module, last: torch.Tensor) -> Iterator[
         last (`torch.Tensor` of shape `(m,)`, int64): those tokens, in any order; some may be repeated.
     """
     layer = backbone.layers[-1]
-    # With checkpoints, transformers' or a wrapper's, the layer runs again in the backward pass, outside of this
-    # context. Then the pass without gradients runs all of it too, so that both round alike.
-    if not isinstance(layer, GradientCheckpointingLayer) or (layer.gradient_checkpointing and layer.training):
+    if _must_be_whole(layer):
         yield
         return
     thread, tokens, length = threading.get_ident(), last.unique(), 0
@@ -47,3 +45,13 @@ def on_pooled_tokens(backbone: torch.nn.Module, last: torch.Tensor) -> Iterator[
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def _must_be_whole(layer: torch.nn.Module) -> bool:
+    """With checkpoints, transformers' or a wrapper's, the layer runs again in the backward pass, outside the context.
+    Then passes without gradients run all of it too, so that both round alike; and so does dropout, so that its random
+    numbers do not depend on checkpoints."""
+    if not isinstance(layer, GradientCheckpointingLayer):
+        return True
+    dropouts = (module.p for module in layer.mlp.modules() if isinstance(module, torch.nn.Dropout))
+    return layer.training and (layer.gradient_checkpointing or any(dropouts))
