@@ -14,7 +14,7 @@ from .blocks import SIZE
 
 IMPLEMENTATION = "blocks"
 # Scores that a core computes at once: these, their softmax and its gradient then stay in its caches. Those are 1,024
-# keys of a block with the 9 heads of SmolLM2-135M; a half and twice as many are within 10 % (AMD EPYC, 1 MB of L2).
+# keys of a block with the 9 heads of SmolLM2-135M; half as many are level, twice as many up to a quarter slower.
 AT_ONCE = 9 * SIZE * 1024
 
 
