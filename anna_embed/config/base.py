@@ -31,6 +31,7 @@ class StageConfig:
         namespace (`str`): User or organisation that owns the repositories.
         prefix (`str`): Repositories are named `<namespace>/<prefix>-<artifact>`.
         tag (`str`): Names the release; a tag that exists at another commit is an error.
+        private (`bool`): New repositories are private.
     """
 
     artifacts: str = field(**described("Folder that holds this run's artifacts, one folder each."))

@@ -6,7 +6,7 @@ Labelled duplicates are few, and the model learns them by heart; titles are many
 guides hold for duplicates, and `mine` finds the next ones as hard negatives, so that training asks for the guides'
 order of near titles. Writes `artifacts/smollm2_135m_step3/titles.jsonl`; 5 minutes on two shared cores.
 
-The first two sources are none of the Hub: they are in the mirror only. Gaming and unix, the sites of CQADupStack that
+The first two sources are not on the Hub, only in the mirror. Gaming and unix, the sites of CQADupStack that
 MTEB's English benchmark searches, stay out; `convert` drops what else is a text of a test set.
 """
 
