@@ -121,13 +121,19 @@ class BlockProducts(torch.autograd.Function):
         ctx.save_for_backward(query, key, value)
         ctx.parts, ctx.places, ctx.scaling = _parts(blocks, masks, query.shape[1]), blocks.places, scaling
         outputs = []
-        for group, mask in ctx.parts:
-            q, k, v = _stacked(query, group.queries, key), _batched(key, group), _batched(value, group)
-            outputs.append(_unstacked(torch.bmm(_weights(q, k, mask, scaling).to(v.dtype), v), query))
+        with torch.autocast(query.device.type, enabled=False):  # it would round the scores
+            for group, mask in ctx.parts:
+                q, k, v = _stacked(query, group.queries, key), _batched(key, group), _batched(value, group)
+                outputs.append(_unstacked(torch.bmm(_weights(q, k, mask, scaling).to(v.dtype), v), query))
         return torch.cat(outputs)[blocks.places]
 
     @staticmethod
     def backward(ctx, grad):
+        with torch.autocast(grad.device.type, enabled=False):  # the caller's, if `backward` is called within
+            return BlockProducts._gradients(ctx, grad)
+
+    @staticmethod
+    def _gradients(ctx, grad):
         query, key, value = ctx.saved_tensors
         grads = [torch.zeros(state.shape, dtype=torch.float32, device=grad.device) for state in (key, value)]
         grad_query = []

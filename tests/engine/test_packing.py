@@ -1,5 +1,6 @@
 """Packed, padded and separate encoding are the same function. The oracle encodes each list alone, without padding."""
 
+import copy
 import logging
 import math
 
@@ -110,15 +111,18 @@ def test_packed_vectors_and_gradients_are_those_of_separate_encoding(family, che
         assert relative(gradient(model, vectors), reference_gradient) < 1e-5
 
 
-@pytest.mark.parametrize("at_once", [attention.AT_ONCE, 1])
+@pytest.mark.parametrize("at_once, dropout", [(attention.AT_ONCE, 0.0), (1, 0.0), (attention.AT_ONCE, 1e-30)])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_rows_of_many_blocks_are_encoded_as_separate_texts(family, at_once, monkeypatch):
-    """Else a block is computed with the mask of another, or a key that many blocks share loses a gradient."""
+def test_rows_of_many_blocks_are_encoded_as_separate_texts(family, at_once, dropout, monkeypatch):
+    """Else a block is computed with the mask of another, or a key that many blocks share loses a gradient.
+
+    With dropout, be it none to speak of, the blocks go through SDPA's kernels, as all do on a GPU.
+    """
     monkeypatch.setattr(attention, "AT_ONCE", at_once)
     random = np.random.default_rng(0)
     lists = [PROMPT * 3 + random.integers(1, 97, length).tolist() for length in (1, 2, 30, 90, 130, 64, 40, 128)]
     lists += [random.integers(1, 97, length).tolist() for length in (100, 64, 1, 70)]
-    model = with_lora(tiny(family, **FAMILIES[family]))
+    model = with_lora(tiny(family, **FAMILIES[family], attention_dropout=dropout)).train()
     reference = separately(model, lists)
     reference_gradient = gradient(model, reference)
     vectors = embed(model, lists, math.inf)
@@ -198,6 +202,21 @@ def test_half_precision_and_autocast_pack_as_well_as_they_compute(attention):
             assert relative(in_caller_order([normalize(row.pool(hidden))], [row]), reference) < 0.05
             vectors = embed(model.bfloat16(), LISTS, math.inf)
             assert vectors.dtype == torch.float32 and relative(vectors, reference) < 0.05
+
+
+def test_scores_are_no_rounder_than_those_of_the_stock_kernel():
+    """Else autocast rounds the attention scores, which SDPA's kernels never do, and sharp attention is off by far;
+    or the backward pass, which runs outside of it, is that of another function."""
+    model = with_lora(tiny("llama").bfloat16())
+    with torch.no_grad():
+        exact = separately(copy.deepcopy(model).float(), LISTS)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        stock, ours = separately(model, LISTS), embed(model, LISTS, math.inf)
+        within = gradient(model, ours)
+    assert relative(ours, exact) <= 1.2 * relative(stock, exact)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        ours = embed(model, LISTS, math.inf)
+    assert relative(within, gradient(model, ours)) < 1e-2
 
 
 def test_a_wrapped_model_is_called_through_its_wrapper():
