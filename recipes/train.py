@@ -14,8 +14,9 @@ from pathlib import Path
 
 from recipes.publish import pushed
 
-from anna_embed.artifacts import Stage, go_offline
+from anna_embed.artifacts import Stage
 from anna_embed.config import TrainConfig
+from anna_embed.fetch import go_offline
 from anna_embed.parsing import one_sentence, parse
 from anna_embed.training.inputs import parents_of
 
@@ -47,7 +48,7 @@ def main(config: TrainConfig, training_args, model_args, given: dict) -> None:
     from anna_embed.tokens import load_tokenizer
     from anna_embed.training.adapter import with_adapter
     from anna_embed.training.checkpoints import last_complete, step_of
-    from anna_embed.training.forecast import announce, total_steps
+    from anna_embed.training.forecast import announce
     from anna_embed.training.held_out import SEED, few_shot, read_samples
     from anna_embed.training.saving import exit_if_stopped, facts_of, save_adapter
     from anna_embed.training.trainer import EmbeddingTrainer
@@ -76,7 +77,7 @@ def main(config: TrainConfig, training_args, model_args, given: dict) -> None:
     training_args.output_dir = str(work / ".checkpoints")
     trainer = EmbeddingTrainer(config, tasks, rows, guide, model=model, args=training_args, processing_class=tokenizer,
                                eval_dataset=held_out, compute_metrics=score)
-    texts = texts_of_steps(trainer.steps, total_steps(trainer)) if guide else []
+    texts = texts_of_steps(trainer.steps, trainer.steps.until_the_end(training_args)) if guide else []
     announce(trainer, guide, texts)
     if config.dry_run:
         return

@@ -29,7 +29,7 @@ class TrainConfig(StageConfig):
         max_examples (`int`): 0 to this many few-shot examples stand in front of queries, drawn from the same batch.
         fixed_examples (`bool`): Every query of a task is shown the same `max_examples` instead, those that an export
             with as many and the same seed stores in the task's prompt.
-        token_budget (`int`): Tokens per forward pass; decides memory, never the result.
+        token_budget (`int`): Tokens per forward pass; decides memory, and without dropout never the result.
         kept_tokens (`int`): Tokens of a process whose activations are kept between the two passes of a step; what is
             beyond is run forward twice. Memory for a third of the time, never the result. The last forward pass of a
             step is always kept.
@@ -92,6 +92,8 @@ class TrainConfig(StageConfig):
                      "max_examples is 0: write how many there are, or leave fixed_examples out")
         self.require("token_budget", self.token_budget >= 1, "write a number of tokens, for example 2048")
         self.require("kept_tokens", self.kept_tokens >= 0, "write 0 or more tokens, for example 4096")
+        self.require("example_max_length", self.example_max_length >= 1, "write 1 or more tokens, for example 256")
+        self.require("cosent_scale", 0 < self.cosent_scale < math.inf, "write a positive number, for example 20.0")
         self.require("example_group_size", self.example_group_size >= 1, "write 1 or more")
         self.require("task_weights", all(0 < w < math.inf for w in self.task_weights.values()),
                      "write a positive number for each task; leave a task out of the recipe to train without it")

@@ -24,6 +24,9 @@ FIXED = {
                                        "are global, and token_budget for memory"),
     "per_device_eval_batch_size": (8, "it has no effect here: set eval_rows, and token_budget for memory"),
     "fp16": (False, "small gradients would vanish in it: use bf16: true"),
+    "auto_find_batch_size": (False, "it would begin again from a half-trained adapter: set token_budget for memory"),
+    "neftune_noise_alpha": (None, "its noise would depend on how texts are packed: leave it out"),
+    "label_smoothing_factor": (0.0, "no loss here has it: leave it out"),
     "save_only_model": (False, "a killed run could not go on: leave it out"),
     "push_to_hub": (False, "publishing is a stage of its own: use recipes.publish"),
 }
@@ -41,9 +44,29 @@ def check_arguments(arguments) -> None:
     if arguments.n_gpu > 1:
         raise RecipeError(f"{arguments.n_gpu} GPUs are seen, but this is one process; launch with a file of "
                           "recipes/accelerate, or show it one GPU (CUDA_VISIBLE_DEVICES=0).")
+    if arguments.max_steps == 0 or (arguments.max_steps < 0 and arguments.num_train_epochs <= 0):
+        raise RecipeError(f"max_steps: {arguments.max_steps} with num_train_epochs: {arguments.num_train_epochs:g} is "
+                          "no training; write a positive number for one of them.")
+    if arguments.save_strategy == "best" and arguments.metric_for_best_model is None:
+        raise RecipeError("save_strategy: best needs to know by which score; write metric_for_best_model: mean.")
     if arguments.save_total_limit == 1:
         raise RecipeError("save_total_limit: 1 is not possible; the old checkpoint goes before all processes have "
                           "written the new one, and a kill between would lose both: write 2 or more.")
+
+
+def check_model(model) -> None:
+    """Raises [`RecipeError`] for weights in a type that small gradients vanish in."""
+    if model.dtype == torch.float16:
+        raise RecipeError("dtype: float16 is not possible, as small gradients would vanish in it; write dtype: "
+                          "bfloat16 or float32.")
+
+
+def check_schedule(arguments, steps: int) -> None:
+    """Raises [`RecipeError`] if all of so many steps are warm-up, the first of which has a learning rate of 0."""
+    if arguments.get_warmup_steps(steps) >= steps:
+        raise RecipeError(f"warmup_steps: {arguments.warmup_steps:g} makes all of the {steps} step(s) warm-up, in "
+                          "which little or nothing is learnt; train for more steps (max_steps, num_train_epochs), or "
+                          "lower it.")
 
 
 def check_task(name: str, task: dict, rows, tokenizer, config) -> None:
@@ -62,7 +85,7 @@ def check_task(name: str, task: dict, rows, tokenizer, config) -> None:
                           f"'{name}', which takes {prompt} tokens; raise it.")
     if KINDS[task["kind"]].graded:
         for number, score in enumerate(rows["label_score"]):
-            if score is None or not math.isfinite(score):
+            if score is None or not 0 <= score <= 1:  # NaN is neither
                 raise RecipeError(f"triplets: row {number} of '{name}' has the label_score {score}, but graded pairs "
                                   "need a number from 0 to 1; mend the pairs and mine again.")
 

@@ -23,13 +23,15 @@ class MarkComplete(TrainerCallback):
             Path(args.output_dir, f"checkpoint-{state.global_step}", MARK).touch()
 
 
-class KeepBest(TrainerCallback):
-    """Finds the best checkpoint of a resumed run beside the others, should their folder have been moved."""
+class OfThisRun(TrainerCallback):
+    """What a resumed run does not take from its checkpoint: where the best one lies, should their folder have been
+    moved, and how often it logs and saves."""
 
     def on_train_begin(self, args, state, control, **kwargs):
         if state.best_global_step:
             best = Path(args.output_dir, f"checkpoint-{state.best_global_step}")
             state.best_model_checkpoint = str(best) if best.is_dir() else None
+        state.compute_steps(args, state.max_steps)
 
 
 class SaveOnTerm(TrainerCallback):
@@ -54,8 +56,10 @@ class SaveOnTerm(TrainerCallback):
             control.should_save = control.should_training_stop = True
 
     def on_epoch_end(self, args, state, control, **kwargs):
-        if self.stopped:  # in the middle of an epoch: what is due at its end is not due yet
+        if self.stopped and state.epoch % 1:  # in the middle of an epoch: what is due at its end is not due yet
             control.should_save = control.should_evaluate = control.should_log = False
+        elif self.stopped and control.should_evaluate:  # a resumed run does not come back to the end of this epoch
+            control.should_save = True
 
     def on_train_end(self, args, state, control, **kwargs):
         if self._before is not None:

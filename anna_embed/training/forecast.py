@@ -38,7 +38,7 @@ def forecast(trainer) -> dict:
         (from the largest row of these steps) and `peak_gb` of this process. What a guide embeds is not in them.
     """
     steps, arguments = trainer.steps, trainer.args
-    total = total_steps(trainer)
+    total = steps.until_the_end(arguments)
     built, weights = steps_to_count([task for task, _ in steps.of_epoch(0)[:total]])
     lists = [steps.build(step)[1].tokens for step in built]
     sizes = [count(tokens) for tokens in lists]
@@ -56,13 +56,6 @@ def forecast(trainer) -> dict:
             "tokens_per_second": round(1 / seconds, 1),
             "hours": round(total * tokens * seconds / 3600, 2),
             "peak_gb": round(_peak(arguments.device), 1)}
-
-
-def total_steps(trainer) -> int:
-    """Steps of the whole training, as transformers counts them."""
-    arguments = trainer.args
-    epochs = math.ceil(trainer.steps.per_epoch * arguments.num_train_epochs)
-    return arguments.max_steps if arguments.max_steps > 0 else epochs
 
 
 def steps_to_count(tasks: list[str]) -> tuple[list[int], list[float]]:
@@ -97,8 +90,10 @@ def _seconds(trainer, row, kept_tokens: int) -> float:
     """Time of forward and backward for a token of a row: the least of some runs, as the first find no memory ready.
     Then takes as much memory as a step that keeps the graphs of so many tokens."""
     model = trainer.accelerator.unwrap_model(trainer.model).to(trainer.args.device).train()
-    if trainer.args.gradient_checkpointing:  # which transformers switches on when training begins
-        model.gradient_checkpointing_enable(trainer.args.gradient_checkpointing_kwargs)
+    if trainer.args.gradient_checkpointing:  # which transformers switches on when training begins, in the same way
+        how = dict(trainer.args.gradient_checkpointing_kwargs or {})
+        which = {key: how.pop(key) for key in ("every_n_layers", "offload") if key in how}
+        model.gradient_checkpointing_enable(how or None, **which)
     seconds = []
     for _ in range(RUNS):
         started = time.perf_counter()

@@ -15,7 +15,8 @@ def exit_if_stopped(trainer) -> None:
     """Ends the process, with the exit code of SIGTERM, if that stopped training before its last step."""
     if trainer.save_on_term.stopped:
         done = f"step {trainer.state.global_step} of {trainer.state.max_steps}"
-        print(f"train: stopped by SIGTERM; {done} is saved, the same command goes on from there", flush=True)
+        if trainer.is_world_process_zero():
+            print(f"train: stopped by SIGTERM; {done} is saved, the same command goes on from there", flush=True)
         raise SystemExit(128 + signal.SIGTERM)
 
 
@@ -26,10 +27,11 @@ def save_adapter(trainer, folder: Path, base_name: str) -> None:
     Args:
         trainer ([`EmbeddingTrainer`]): after training.
         folder (`Path`): takes the files.
-        base_name (`str`): of the base model as the recipe has it: a Hub id, never a folder of this machine.
+        base_name (`str`): of the base model as the recipe has it: a folder or a Hub id, perhaps with `@revision`.
     """
     peft_config = trainer.model.peft_config["default"]
-    peft_config.base_model_name_or_path = base_name
+    name, _, revision = (base_name, "", "") if Path(base_name).exists() else base_name.partition("@")
+    peft_config.base_model_name_or_path, peft_config.revision = name, revision or None
     if isinstance(peft_config.target_modules, set):  # in whatever order; the same adapter should be the same file
         peft_config.target_modules = sorted(peft_config.target_modules)
     trainer.model.save_pretrained(str(folder), save_embedding_layers=False)  # True or "auto" would ask the Hub
@@ -56,4 +58,5 @@ def facts_of(trainer, base: Located, base_name: str, more: dict) -> dict[str, di
                            "licence": licence_of(base.path)},
             "training": {"steps": trainer.state.global_step, "processes": trainer.accelerator.num_processes,
                          "max_length": config.max_length, "prompt_max_length": config.prompt_max_length,
-                         **more, **measured, "final": trainer.state.log_history[-1]}}
+                         "example_max_length": config.example_max_length, **more, **measured,
+                         "final": trainer.state.log_history[-1]}}

@@ -80,6 +80,11 @@ class Steps:
                                               self.config.task_weights)}
         return self._epochs[epoch]
 
+    def until_the_end(self, arguments) -> int:
+        """Steps of the whole training, as transformers counts them."""
+        epochs = math.ceil(self.per_epoch * arguments.num_train_epochs)
+        return arguments.max_steps if arguments.max_steps > 0 else epochs
+
     def rows_used(self, steps: int) -> dict[str, np.ndarray]:
         """Numbers of the rows of each task that so many steps train on, ascending."""
         used = defaultdict(list)

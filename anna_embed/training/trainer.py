@@ -12,8 +12,8 @@ from transformers.trainer_utils import EvalLoopOutput
 from anna_embed.engine import count, embed_row, in_caller_order, plan
 from anna_embed.kinds import KINDS
 from anna_embed.parsing import RecipeError
-from anna_embed.training.check import check_arguments, check_tasks
-from anna_embed.training.checkpoints import KeepBest, MarkComplete, SaveOnTerm
+from anna_embed.training.check import check_arguments, check_model, check_schedule, check_tasks
+from anna_embed.training.checkpoints import MarkComplete, OfThisRun, SaveOnTerm
 from anna_embed.training.gather import sum_across
 from anna_embed.training.held_out import check_best, tokens_of
 from anna_embed.training.norms import shorten_norms
@@ -31,8 +31,8 @@ class EmbeddingTrainer(Trainer):
     its share of the rows without gradients, and learns all vectors. The loss and its gradient with respect to every
     vector are then computed on every process alike; each runs its rows once more with gradients (GradCache,
     arXiv 2101.06983) with the randomness replayed, but for the last ones, whose graphs it has kept
-    (`kept_tokens`), and the adapter's gradients are summed. So neither the number of processes nor the token budget
-    nor what is kept can change the result beyond rounding.
+    (`kept_tokens`), and the adapter's gradients are summed. So neither the number of processes nor what is kept can
+    change the result beyond rounding, nor, without dropout, the token budget.
 
     Args:
         config ([`TrainConfig`]): Batch sizes, losses, prompts.
@@ -51,6 +51,7 @@ class EmbeddingTrainer(Trainer):
 
     def __init__(self, config, tasks, rows, guide=None, **kwargs):
         check_arguments(kwargs["args"])
+        check_model(kwargs["model"])
         main_process = kwargs["args"].process_index == 0
         self.entropies = check_tasks(tasks, rows, kwargs["processing_class"], config, main_process)
         super().__init__(train_dataset=[{}], **kwargs)
@@ -59,11 +60,12 @@ class EmbeddingTrainer(Trainer):
                               "summed here; launch with a file of recipes/accelerate.")
         shorten_norms(self.model)
         self.save_on_term = SaveOnTerm()
-        self.add_callback(KeepBest())
+        self.add_callback(OfThisRun())
         self.add_callback(MarkComplete())
         self.add_callback(self.save_on_term)
         self.config, self.tasks, self.draws = config, tasks, has_dropout(self.model)
         self.steps = Steps(config, tasks, rows, self.processing_class, self.args.seed, guide)
+        check_schedule(self.args, self.steps.until_the_end(self.args))
         self.parts: list[dict[str, float]] = []
         if self.eval_dataset:
             check_best(self.args, self.compute_metrics.names)
@@ -123,7 +125,8 @@ class EmbeddingTrainer(Trainer):
             return embed_row(model, row)
 
     def _empty(self, model, rows):
-        return [torch.zeros(len(row.texts), model.config.hidden_size, device=self.args.device) for row in rows]
+        size = model.config.get_text_config().hidden_size
+        return [torch.zeros(len(row.texts), size, device=self.args.device) for row in rows]
 
     def _loss(self, task, batch, vectors, rows):
         """Loss, its gradient with respect to each row's vectors, and its parts; the same on every process."""
@@ -165,6 +168,10 @@ class EmbeddingTrainer(Trainer):
         broadcast_object_list(scores)  # clusters may differ in a last digit, and all must keep the same checkpoint
         scores = {f"{metric_key_prefix}_{name}": value for name, value in scores[0].items()}
         return EvalLoopOutput(vectors, right, scores, sum(len(row.texts) for row in self.held_out_rows))
+
+    def _determine_best_metric(self, metrics, trial) -> bool:
+        """With `save_strategy: best` this says whether to save, and must not undo what SIGTERM has asked for."""
+        return super()._determine_best_metric(metrics, trial) or self.save_on_term.stopped
 
     # ---- what is said -----------------------------------------------------------------------------------------------
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:

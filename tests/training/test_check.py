@@ -18,6 +18,12 @@ from anna_embed.training.inputs import parents_of
     ({"per_device_train_batch_size": 4}, "per_device_train_batch_size: 4 .*retrieval_batch_size"),
     ({"fp16": True}, "fp16: True .*bf16"),
     ({"save_only_model": True}, "save_only_model: True .*leave it out"),
+    ({"auto_find_batch_size": True}, "auto_find_batch_size: True .*token_budget"),
+    ({"neftune_noise_alpha": 5.0}, "neftune_noise_alpha: 5.0 .*leave it out"),
+    ({"label_smoothing_factor": 0.1}, "label_smoothing_factor: 0.1 .*leave it out"),
+    ({"max_steps": 0}, "max_steps: 0 with num_train_epochs: .* is no training"),
+    ({"max_steps": -1, "num_train_epochs": 0}, "num_train_epochs: 0 is no training"),
+    ({"max_steps": 1, "warmup_steps": 0.1}, "warmup_steps: 0.1 makes all of the 1 step"),
     ({"push_to_hub": True}, "push_to_hub: True .*recipes.publish"),
 ])
 def test_settings_that_would_be_ignored(tiny_model, tmp_path, arguments, sentence):
@@ -133,3 +139,16 @@ def test_every_kind_has_rows():
     """The tests of the trainer would prove little if a kind were missing from the sample."""
     assert {task["kind"] for task in TASKS.values()} == {"retrieval", "nli", "sts", "classification", "clustering"}
     assert all(len(rows) > 8 for rows in triplet_rows().values())
+
+
+def test_half_precision_of_the_other_kind(tiny_model, tmp_path):
+    """Its small gradients vanish, and nobody scales the loss."""
+    with pytest.raises(RecipeError, match="dtype: float16 is not possible.* write dtype: bfloat16"):
+        trainer(tiny_model, tmp_path, dtype="float16")
+
+
+@pytest.mark.parametrize("key, value", [("example_max_length", 0), ("cosent_scale", 0.0), ("cosent_scale", -20.0)])
+def test_keys_that_teach_nothing_or_the_opposite(key, value):
+    """One sentence before training, not an adapter that is worse than its base."""
+    with pytest.raises(RecipeError, match=f"{key}: {value} is not possible; write"):
+        TrainConfig(artifacts="unused", **{key: value})

@@ -1,10 +1,13 @@
 """What is resumed from, and what is summed across processes."""
 
+import pytest
 import torch
+from peft import PeftConfig
 from tiny import train_one, trainer
 
 from anna_embed.training.checkpoints import MARK, last_complete
 from anna_embed.training.gather import sum_across
+from anna_embed.training.saving import save_adapter
 
 
 def test_the_newest_whole_checkpoint(tmp_path):
@@ -32,3 +35,24 @@ def test_one_process_sums_nothing():
     tensors = [torch.ones(3), torch.ones(2, dtype=torch.float64)]
     sum_across(tensors)
     assert all((t == 1).all() for t in tensors)
+
+
+def test_a_resumed_run_saves_as_often_as_it_says(tiny_model, tmp_path):
+    """transformers takes over what the checkpoint says, though `save_steps` is a key that a rerun may change."""
+    options = {"arguments": {"max_steps": 4, "save_strategy": "steps", "save_steps": 2}}
+    killed = trainer(tiny_model, tmp_path, **options)
+    killed.kill_at = 3
+    with pytest.raises(KeyboardInterrupt):
+        killed.train()
+    options["arguments"]["save_steps"] = 1
+    train_one(tiny_model, tmp_path, options, last_complete(tmp_path))
+    assert sorted(path.name for path in tmp_path.glob("checkpoint-*")) == [f"checkpoint-{n}" for n in (2, 3, 4)]
+
+
+@pytest.mark.parametrize("named, name, revision", [
+    ("org/base", "org/base", None), ("org/base@v1", "org/base", "v1")])
+def test_the_adapter_names_its_base_as_peft_reads_it(tiny_model, tmp_path, named, name, revision):
+    """`org/base@v1` is no id of the Hub: peft could not load the adapter with the base that it names."""
+    save_adapter(trainer(tiny_model, tmp_path), tmp_path / "adapter", named)
+    config = PeftConfig.from_pretrained(tmp_path / "adapter")
+    assert (config.base_model_name_or_path, config.revision) == (name, revision)

@@ -294,6 +294,27 @@ def test_told_to_end_within_an_epoch(tiny_model, tmp_path):
     assert last_complete(tmp_path).endswith("checkpoint-2")
 
 
+def test_told_to_end_in_a_step_that_is_scored(tiny_model, tmp_path):
+    """With `save_strategy: best` a score that is not the best would undo the checkpoint that SIGTERM asks for."""
+    made = trainer(tiny_model, tmp_path, held_out=samples(2), score=Scripted(),
+                   arguments=BEST | {"save_strategy": "best"})
+    made.term_at = 5
+    made.train()
+    assert made.save_on_term.stopped and made.state.global_step == 6
+    assert last_complete(tmp_path).endswith("checkpoint-6") and made.state.best_global_step == 4
+
+
+def test_told_to_end_with_an_epoch(tiny_model, tmp_path):
+    """Else that epoch's score is lost for good, as the run that goes on begins with the next epoch."""
+    keys = {"save_strategy": "epoch", "eval_strategy": "epoch", "num_train_epochs": 2}
+    made = trainer(tiny_model, tmp_path, held_out=samples(), arguments=keys)
+    made.term_at = made.steps.per_epoch - 1
+    made.train()
+    assert made.save_on_term.stopped and made.state.global_step == made.steps.per_epoch
+    kept = json.loads((Path(last_complete(tmp_path)) / "trainer_state.json").read_text())
+    assert [line["step"] for line in kept["log_history"] if "eval_mean" in line] == [made.steps.per_epoch]
+
+
 # ---- the stage ------------------------------------------------------------------------------------------------------
 
 STAGE = {"eval_strategy": "steps", "eval_steps": 5, "save_steps": 5, "load_best_model_at_end": True, "eval_rows": 8,
