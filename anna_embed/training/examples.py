@@ -15,7 +15,9 @@ def draw(rows: list[dict], group: list[int], most: int, rng: random.Random,
     """0 to `most` pairs of query and response for one group of rows.
 
     An example never shares its query or its positive with a row of the group, in either role, and its positive is no
-    sibling positive of such a row. The response is the positive; for rows that have a category or intent it is that.
+    sibling positive of such a row. The response is the positive; for rows that have a category or intent it is that,
+    and may be that of the query: examples are drawn whatever its label is, so one that is shown says nothing of it,
+    while one that never was the query's own would say what it is not.
 
     Args:
         rows (`list[dict]`): The batch, from which the examples are drawn.
@@ -24,7 +26,8 @@ def draw(rows: list[dict], group: list[int], most: int, rng: random.Random,
         rng (`random.Random`): Draws them.
         fixed (`list[dict]`, *optional*): Rows to show instead, all of them but those that would give an answer away.
     """
-    taken = {rows[i][side] for i in group for side in ("query", "positive")}
+    taken = {rows[i]["query"] for i in group}
+    taken |= {rows[i]["positive"] for i in group if rows[i]["positive"] != rows[i]["label"]}
     right = {name for i in group for name in rows[i]["sibling_positive_ids"]}
     possible = [r for r in (rows if fixed is None else fixed)
                 if r["query"] not in taken and r["positive"] not in taken and r["positive_id"] not in right

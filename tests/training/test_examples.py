@@ -53,6 +53,16 @@ def test_how_many():
     assert draw(rows, [0], 0, random.Random(1)) == [] and draw(rows[:1], [0], 5, random.Random(3)) == []
 
 
+def test_few_labels_leave_examples():
+    """With two labels every group has both: a task like that would never see an example in training; and with ten
+    only labels that are wrong would be shown, which tells what the right one is not."""
+    rows = [triplet(f"text {n}", "xy"[n % 2], label="xy"[n % 2]) for n in range(40)]
+    drawn = [draw(rows, list(range(8)), 3, random.Random(seed)) for seed in range(200)]
+    assert {len(some) for some in drawn} == {0, 1, 2, 3}
+    assert {label for some in drawn for _, label in some} == {"x", "y"}
+    assert not {query for some in drawn for query, _ in some} & {row["query"] for row in rows[:8]}
+
+
 def test_clustering_shows_the_category():
     """For clustering the category's name is the response, for graded pairs only similar ones are shown."""
     rows = [triplet("q", "p"), triplet("text", "another text", label="astronomy")]
