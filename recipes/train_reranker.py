@@ -11,8 +11,9 @@ from pathlib import Path
 
 from recipes.publish import pushed
 
-from anna_embed.artifacts import Stage, go_offline, locate
+from anna_embed.artifacts import Stage, locate
 from anna_embed.config import RerankerConfig
+from anna_embed.fetch import go_offline
 from anna_embed.parsing import RecipeError, one_sentence, parse
 
 # Dropout costs a CPU half its speed (attention leaves the fused kernel) and bought nothing in runs of minutes.
@@ -66,8 +67,9 @@ def main(config: RerankerConfig, given: dict) -> None:
         pairs, _ = sample(pairs, config.max_queries, config.seed)
         corpus = read_split("pairs", pairs_folder, f"{task}-corpus", "train", CORPUS)
         ids, texts = corpus["id"][:], corpus["text"][:]
-        passages = dense.encode_cached(cache, teacher.digest, dense_model, texts, "", 64)
-        queries = dense.encode_cached(cache, teacher.digest, dense_model, [p["query"] for p in pairs], "", 64)
+        passages = dense.encode_cached(cache, teacher.digest, dense_model, texts, config.dense_document_prompt, 64)
+        queries = dense.encode_cached(cache, teacher.digest, dense_model, [p["query"] for p in pairs],
+                                      config.dense_query_prompt, 64)
         lists += training_lists(pairs, ids, texts, queries, passages, config)
 
     # ---- train ------------------------------------------------------------------------------------------------------

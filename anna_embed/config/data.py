@@ -47,11 +47,13 @@ class RerankerConfig(StageConfig):
         dense_model (`str`): Finds the hard negatives and gives the soft targets.
         target_temperature (`float`): Targets are `softmax(cosine / target_temperature + lexical_weight * BM25 /
             (the query's highest BM25) + gold_bonus * is_positive)`.
-        lexical_weight (`float`): Above 0 BM25's best are among the candidates too.
+        lexical_weight (`float`): Above 0 BM25's best, with its default parameters, are among the candidates too.
     """
 
     base_model: str | None = field(default=None, **described("Encoder to start from, a folder or Hub id."))
     dense_model: str | None = field(default=None, **described("SentenceTransformer that labels and finds negatives."))
+    dense_query_prompt: str = field(default="", **described("In front of queries for the dense model."))
+    dense_document_prompt: str = field(default="", **described("In front of passages for the dense model."))
     pairs: str | None = field(default=None, **described("Folder or Hub id of the pairs."))
     list_size: int = field(default=8, **described("Candidates per query: one positive, the rest hard negatives."))
     hard_from: int = field(default=20, **described("Draw the negatives from this many of the dense retriever's best."))
@@ -63,7 +65,8 @@ class RerankerConfig(StageConfig):
     epochs: float = field(default=1.0, **described("Passes over the queries."))
     reranker_learning_rate: float = field(default=2e-4, **described("Peak learning rate."))
     max_queries: int | None = field(default=None, **described("Train on this many queries of each task at most."))
-    dtype: Literal["float32", "bfloat16"] = field(default="float32", **described("Autocast type."))
+    dtype: Literal["float32", "bfloat16"] = field(default="float32", **described(
+        "Type of the dense model's weights, and of autocast."))
     seed: int = field(default=42, **described("Order of the queries and the head's initial weights."))
 
     def __post_init__(self):

@@ -86,10 +86,19 @@ class Protected:
     """
 
     def __init__(self, drop: bool = True):
-        self.drop, self.names = drop, {}
+        self.drop, self.names, self._held_out = drop, {}, None
 
-    def add(self, name: str, texts: Iterable[str]) -> None:
-        alone = (name,)  # one tuple for millions of texts
+    @property
+    def held_out(self) -> "Protected":
+        """Those of them that no training row may hold even if test sets are only counted."""
+        self._held_out = self._held_out or Protected()
+        return self._held_out
+
+    def add(self, name: str, texts: Iterable[str], always: bool = False) -> None:
+        """Learns the texts of a test set, or, with `always`, of held-out rows."""
+        alone, texts = (name,), list(texts)  # one tuple for millions of texts
+        if always:
+            self.held_out.add(name, texts)
         for text in texts:
             mark = fingerprint(text)
             names = self.names.get(mark, ())

@@ -7,14 +7,19 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 import datasets
-from datasets import Dataset, load_dataset
+from datasets import Dataset, load_dataset, load_dataset_builder
 from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
+from datasets.packaged_modules.csv.csv import CsvConfig
 from huggingface_hub import HfApi
-from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.errors import LocalEntryNotFoundError
+from huggingface_hub.utils import httpx
 
 from anna_embed.artifacts import Located
 from anna_embed.data.locate import builder_of
 from anna_embed.parsing import RecipeError
+
+# Of a CSV file nothing but an empty field is empty: "None", "NA" and "null" are words.
+WORDS = {"keep_default_na": False, "na_values": [""]}
 
 
 def load_rows(key: str, at: Located, config: str | None, split: str, files: list[str] = ()) -> Dataset:
@@ -32,26 +37,29 @@ def load_rows(key: str, at: Located, config: str | None, split: str, files: list
     try:
         if files or Path(at.path).is_file():
             return _load_files(key, at, list(files), split)
-        return load_dataset(at.path, config, split=split, revision=at.commit, cache_dir=_cache(at))
+        at_commit = {"revision": at.commit, "cache_dir": _cache(at)}
+        is_csv = isinstance(load_dataset_builder(at.path, config, **at_commit).config, CsvConfig)
+        return load_dataset(at.path, config, split=split, **at_commit, **(WORDS if is_csv else {}))
     except RecipeError:
         raise
+    except (httpx.HTTPError, LocalEntryNotFoundError, ConnectionError) as error:
+        raise RecipeError(f"{key}: the Hub did not give {what} ({_in_short(error)}); run the same command again, or "
+                          "give --mirror.") from None
     except (ValueError, RuntimeError, FileNotFoundError, StopIteration, EOFError, gzip.BadGzipFile,
             DatasetNotFoundError, DatasetGenerationError) as error:
         if isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.ENOSPC:
             raise error.__cause__ from None  # a full disk is no fault of the data
         raise RecipeError(f"{key}: cannot read {what}: {_reason(at, error)}; {remedy}.") from None
-    except (HfHubHTTPError, ConnectionError) as error:
-        raise RecipeError(f"{key}: the Hub did not give {what} ({_in_short(error)}); run the same command again, or "
-                          "give --mirror.") from None
 
 
 def _cache(at):
-    """A cache of its own for every content of a local folder: `datasets` knows folders by their last name only.
+    """A cache of its own for every content: `datasets` knows folders by their last name only.
 
     Without it, `mirror/datasets/a/pairs` is read once and `mirror/datasets/b/pairs` then has its rows, and so has the
-    folder itself after its files have changed.
+    folder itself after its files have changed. And when the Hub fails, the library takes what it has of a repository,
+    of whatever commit.
     """
-    return f"{datasets.config.HF_DATASETS_CACHE}/{at.digest[:32]}" if Path(at.path).is_dir() else None
+    return f"{datasets.config.HF_DATASETS_CACHE}/{at.digest[:32] if Path(at.path).is_dir() else at.commit}"
 
 
 def _load_files(key, at, patterns, split):
@@ -60,8 +68,7 @@ def _load_files(key, at, patterns, split):
     if builder is None or {builder_of(file) for file in found} != {builder}:
         raise RecipeError(f"{key}: files: {', '.join(patterns)} matches {found[:3] or 'no data file'} in "
                           f"'{at.reference}'; write patterns of JSONL, CSV or parquet files, all of one format.")
-    # Nothing but an empty field is empty: "None", "NA" and "null" are words.
-    options = {"keep_default_na": False, "na_values": [""]} if builder == "csv" else {}
+    options = dict(WORDS) if builder == "csv" else {}
     options |= {"sep": "\t"} if ".tsv" in Path(found[0]).suffixes else {}
     rows_of_it = split[len(split.partition("[")[0]):]  # "[:1000]" of "train[:1000]"
     return load_dataset(builder, data_files=found, split=f"train{rows_of_it}", **options)

@@ -31,20 +31,21 @@ class Table:
 
 
 def held_out(source: Source, at: Located, seed: int, protected: Protected) -> Table:
-    """The rows that are never trained on; `protected` learns their texts."""
+    """The rows that are never trained on; `protected` learns their texts, and that these are always dropped."""
     whole = replace(source, leave_out={})  # which is for training rows, as a slice in `split` is
     pairs, corpus, dropped, steps = read_pairs(whole, at, source.test_split or source.split.partition("[")[0], seed)
     retrieval = KINDS[source.kind].scored
     pairs, over = sample(pairs, source.test_limit, seed, by="positive_id" if retrieval else "query_id")
-    protected.add(source.name, (p["query"] for p in pairs))
+    protected.add(source.name, (p["query"] for p in pairs), always=True)
     if source.kind != "classification":
-        protected.add(source.name, (p["positive"] for p in pairs))
+        protected.add(source.name, (p["positive"] for p in pairs), always=True)
     passages = sample_corpus(corpus, pairs, source.test_limit, seed) if retrieval else []
     return Table(pairs, passages, dropped + Counter({"over test_limit": over}), steps)
 
 
 def training(source: Source, at: Located, seed: int, protected: Protected) -> Table:
-    """The rows to train on; those that occur in a test set are dropped, or at least counted.
+    """The rows to train on; those that occur in a test set are dropped, or at least counted. Those that occur in
+    held-out rows are dropped in any case.
 
     Raises:
         [`RecipeError`]: every row occurs in a test set.
@@ -52,6 +53,11 @@ def training(source: Source, at: Located, seed: int, protected: Protected) -> Ta
     pairs, corpus, dropped, steps = read_pairs(source, at, source.split, seed)
     over = 0
     if not protected.drop:  # then the counts are of what is trained on
+        pairs, seen, gone = drop_protected(pairs, source.kind, protected.held_out)
+        if not pairs:
+            raise source.error(f"all training pairs occur in held-out rows ({dict(seen)}); train on another split.")
+        dropped += seen
+        steps += Counter({"negatives that occur in held-out rows": gone})
         pairs, over = sample(pairs, source.limit, seed)
     clean, seen, gone = drop_protected(pairs, source.kind, protected)
     steps += overlaps(pairs, source.kind, protected)

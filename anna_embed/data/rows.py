@@ -3,13 +3,15 @@
 from collections import Counter
 from typing import Any
 
-from datasets import ClassLabel, Dataset
+from datasets import ClassLabel, Dataset, LargeList, List
 
 from anna_embed.artifacts import Located
 from anna_embed.data.load import load_rows
 from anna_embed.data.source import Source
 from anna_embed.data.texts import join
 from anna_embed.parsing import RecipeError
+
+LISTS = (List, LargeList)
 
 
 def read_rows(source: Source, at: Located, split: str) -> tuple[list[dict[str, Any]], Counter]:
@@ -26,7 +28,8 @@ def read_rows(source: Source, at: Located, split: str) -> tuple[list[dict[str, A
         values = picked(f"{source.key}: columns", at, rows, theirs)
         _check_plain(f"{source.key}: columns: {ours}", theirs, values, ours in may_be_lists)
         if ours == "label" and isinstance(theirs, str) and not source.labels:
-            values = _names(rows.features.get(theirs), values)
+            feature = _feature(rows.features, theirs)
+            values = [_named(feature, value) for value in values]
         found[ours] = values
     table = [dict(zip(found, values)) for values in zip(*found.values())]
     return (_explode(source, table) if "text" in found else table), left_out
@@ -84,10 +87,29 @@ def _check_plain(key, theirs, values, may_be_lists):
                                   "for example answers.text or tags.0.")
 
 
-def _names(feature, values):
+def _feature(features, theirs):
+    """The type of what a column, or the way into a nested one, leads to; None if it is not known."""
+    name, *inside = [theirs] if theirs in features else theirs.split(".")
+    feature = features.get(name)
+    for step in inside:
+        feature = _inner(feature, step)
+    return feature
+
+
+def _inner(feature, step):
+    """The type behind one step, as `_inside` takes it in values."""
+    if isinstance(feature, LISTS):
+        return feature.feature if step.isdigit() else List(_inner(feature.feature, step))
+    return feature.get(step) if isinstance(feature, dict) else None
+
+
+def _named(feature, value):
+    """The name of a class instead of its number, also in lists; None for a number that is no class."""
+    if isinstance(value, list):
+        return [_named(feature.feature if isinstance(feature, LISTS) else feature, part) for part in value]
     if not isinstance(feature, ClassLabel):
-        return values
-    return [feature.names[v] if v is not None and 0 <= v < feature.num_classes else None for v in values]
+        return value
+    return feature.names[value] if value is not None and 0 <= value < feature.num_classes else None
 
 
 def _explode(source, table):

@@ -85,6 +85,8 @@ class Source:
             check_type(f"{self.key}: {f.name}", getattr(self, f.name), hints[f.name])
         self._require(re.fullmatch(r"\w[\w .+-]*", self.name) and not self.name.endswith("-corpus"), "name", self.name,
                       "it names a folder: write letters, digits, '-', '_' or '.', and no '-corpus' at the end")
+        self._require(self.name not in ("query", "document") and not self.name.endswith("-query"), "name", self.name,
+                      "exported models have prompts of such names that belong to no task: call it otherwise")
         self._require(self.kind in KINDS, "kind", self.kind, f"the kinds are {', '.join(KINDS)}")
         known = {*COLUMNS[self.kind], *OPTIONAL, *(() if KINDS[self.kind].graded else READY)}
         for ours in self.columns:

@@ -1,6 +1,7 @@
 """What a text is here: stripped, and named by its content."""
 
 import hashlib
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -8,10 +9,10 @@ from typing import Any
 def clean(value: Any) -> str:
     """A text without white space around it; the empty string for what is no text.
 
-    A column of whole numbers with an empty field comes as floats: 1.0 is the label 1.
+    A column of whole numbers with an empty field comes as floats: 1.0 is the label 1, and NaN is none.
     """
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
+    if isinstance(value, float):
+        value = None if math.isnan(value) else int(value) if value.is_integer() else value
     return value.strip() if isinstance(value, str) else "" if value is None else str(value).strip()
 
 

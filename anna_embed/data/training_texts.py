@@ -32,9 +32,14 @@ def training_texts(at: Located) -> dict[str, Iterable[str]]:
                 if "train" in splits}
     if Path(at.path).is_file():
         return {at.reference: _of_rows(load_rows("sources", at, None, "train"))}
+    try:
+        listed = [(config, split) for config in get_dataset_config_names(at.path)
+                  for split in get_dataset_split_names(at.path, config)]
+    except (FileNotFoundError, ValueError) as error:
+        raise RecipeError(f"sources: cannot read '{at.reference}' ({' '.join(str(error).split())[:200]}); name a "
+                          "dataset, a file of rows, or a pairs artifact.") from None
     return {f"{at.reference} {config}/{split}": _of_rows(load_rows("sources", at, config, split))
-            for config in get_dataset_config_names(at.path)
-            for split in get_dataset_split_names(at.path, config)}
+            for config, split in listed}
 
 
 def _of_pairs(folder, config, kinds) -> Iterator[str]:

@@ -54,10 +54,10 @@ class Teacher:
             unions.append(np.unique(np.concatenate([found, near, right])))
             lexical.append(scores[unions[-1]])
             by_words, by_meaning = np.isin(right, found), np.isin(right, near)
-            counts += Counter({"candidates": len(unions[-1]), "positives": len(right),
-                               "positives found by BM25": int(by_words.sum()),
-                               "positives found by dense retrieval": int(by_meaning.sum()),
-                               "positives found by neither": int((~by_words & ~by_meaning).sum())})
+            counts.update({"candidates": len(unions[-1]), "positives": len(right),
+                           "positives found by BM25": int(by_words.sum()),
+                           "positives found by dense retrieval": int(by_meaning.sum()),
+                           "positives found by neither": int((~by_words & ~by_meaning).sum())})
         texts = self.corpus.text_column(np.concatenate(unions))
         asked = (query["query"] for query, union in zip(queries, unions) for _ in union)
         logits = score_in_batches(self.cross_encoder, list(zip(asked, texts.to_pylist())), self.config.token_budget)

@@ -34,7 +34,7 @@ def load(path: str, max_length: int, dtype: str = "float32", device: str | None 
 def score(model, pairs: list[tuple[str, str]], batch_size: int = 64, progress: bool = False) -> np.ndarray:
     """Logits of (query, passage) pairs, float32 of shape (pairs,).
 
-    All pairs of all queries go in one call: the library sorts them by length, so that little is padded.
+    The library sorts the pairs of a call by length, so that little is padded: give it many.
     """
     if not pairs:
         return np.empty(0, np.float32)

@@ -98,7 +98,10 @@ class Processes:
             if self.state.is_main_process:
                 _write_arrow(folder / "all.arrow", map(_read_arrow, paths), features)
                 written = write_split(work, task, "train", Dataset.from_file(str(folder / "all.arrow")), features)
-        return written, sum((Counter(json.loads(note.read_text(encoding="utf-8"))) for note in notes), Counter())
+        counts = Counter()
+        for note in notes:
+            counts.update(json.loads(note.read_text(encoding="utf-8")))  # a sum of counters would lose the zeros
+        return written, counts
 
 
 def _write_arrow(path: Path, tables: Iterable[pa.Table], features: Features, compression: str | None = None) -> None:

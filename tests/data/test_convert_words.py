@@ -24,6 +24,21 @@ def test_words_that_mean_nothing_to_pandas(stage, name, sep):
     assert stage.manifest()["dropped"] == [{"task": "intents", "reason": "empty text or label", "rows": 1}]
 
 
+def test_words_in_a_folder_of_csv_files(stage):
+    """If this fails, the same rows lose their label "None" as soon as they lie in a dataset's folder."""
+    stage.data("folder/train.csv", "text,label\nabc d,None\ndef g,refund\nnull,refund\nop,\n")
+    stage.run([INTENTS | {"path": str(stage.folder / "folder")}])
+    rows = stage.rows("intents")
+    assert sorted(zip(rows["query"], rows["label"])) == [("abc d", "None"), ("def g", "refund"), ("null", "refund")]
+
+
+def test_no_number_is_no_label(stage):
+    """If this fails, rows without a label in a frame that pandas wrote are a class called "nan", which is trained."""
+    rows = '{"text": "a", "label": 1.0}\n{"text": "b", "label": NaN}\n{"text": "c", "label": 2.0}\n'
+    stage.run([INTENTS | {"path": stage.data("i.jsonl", rows)}])
+    assert sorted(stage.rows("intents")["label"]) == ["1", "2"]
+
+
 def test_whole_numbers_with_a_gap(stage):
     """If this fails, an empty field makes the label 1 to "1.0", which is what the model is trained to say."""
     stage.run([INTENTS | {"path": stage.data("i.csv", "text,label\na,1\nb,2\nc,\nd,1\n")}])
@@ -63,6 +78,15 @@ def test_which_file_is_which_split_is_part_of_the_key(stage):
         assert {query[-1] for query in stage.rows("questions")["query"]} == {train}
     (folder / "README.md").write_text("---\nconfigs: [\n---\n")
     assert "begins with what is no valid YAML" in stage.error([QUESTIONS | {"path": str(folder)}])
+
+
+def test_held_out_rows_are_never_trained_on(stage):
+    """If this fails, a literal recipe is scored on rows that it was trained on: the two splits overlap here."""
+    rows = [{"q": f"question {n}", "p": f"passage {n}"} for n in range(10)]
+    stage.run([QUESTIONS | {"path": stage.data("q.jsonl", rows), "split": "train", "test_split": "train[8:]"}],
+              decontaminate=False)
+    assert stage.manifest()["rows"]["questions"] == {"test": 2, "train": 8}
+    assert not set(stage.rows("questions")["query"]) & set(stage.rows("questions", "test")["query"])
 
 
 def test_overlaps_of_a_literal_recipe_are_those_of_its_sample(stage):

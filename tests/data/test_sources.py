@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from datasets import ClassLabel, Features, Value
+from datasets import ClassLabel, Features, List, Value
 
 from anna_embed.__main__ import main
 from anna_embed.artifacts import Located, digest
@@ -147,6 +147,8 @@ OWN = {"name": "mine", "kind": "retrieval", "path": "p", "columns": {"query": "q
     ({"name": "BoolQ", "test_split": "train"}, "tasks: BoolQ: test_split: 'train' is not possible; the same rows"),
     ({**OWN, "kind": "retreival"}, "tasks: mine: kind: 'retreival' is not possible; the kinds are retrieval,"),
     ({**OWN, "name": "a/b"}, "tasks: a/b: name: 'a/b' is not possible; it names a folder"),
+    ({**OWN, "name": "document"}, "tasks: document: name: 'document' is not possible; exported models have prompts"),
+    ({**OWN, "name": "my-query"}, "tasks: my-query: name: 'my-query' is not possible; exported models"),
     ({**OWN, "name": "x-corpus"}, "tasks: x-corpus: name: 'x-corpus' is not possible"),
     ({**OWN, "columns": {"query": "q"}}, "tasks: mine: columns: {'query': 'q'} is not possible; 'positive' is missin"),
     ({**OWN, "columns": {"query": "q", "positive": "p", "premise": "x"}}, "columns: 'premise' is not possible; kind"),
@@ -273,6 +275,23 @@ def test_class_labels_get_their_names(tmp_path):
     rows = [{"text": "a", "label": 0}, {"text": "b", "label": 1}, {"text": "c", "label": None}]
     pairs = read_own(tmp_path, rows, features, kind="classification", columns={"text": "text", "label": "label"})[0]
     assert [(p["query"], p["positive"]) for p in pairs] == [("a", "no"), ("b", "yes")]
+
+
+def test_class_labels_inside_other_values(tmp_path):
+    """go_emotions has a list of class labels: its rows would be trained to say "27"."""
+    kinds = ClassLabel(names=["joy", "fear"])
+    features = Features({"text": Value("string"), "labels": List(kinds), "of": {"kind": kinds},
+                         "many": List({"kind": kinds})})
+    rows = [{"text": text, "labels": [n, 1], "of": {"kind": n}, "many": [{"kind": n}]} for n, text in enumerate("ab")]
+    for column in ("labels.0", "of.kind", "many.kind.0", "many.0.kind"):
+        pairs = read_own(tmp_path / column, rows, features, kind="classification",
+                         columns={"text": "text", "label": column})[0]
+        assert [(p["query"], p["positive"]) for p in pairs] == [("a", "joy"), ("b", "fear")], column
+    rows = [{"text": ["a", "b"], "labels": [0, 1]}]
+    features = Features({"text": List(Value("string")), "labels": List(kinds)})
+    pairs = read_own(tmp_path / "both", rows, features, kind="classification",
+                     columns={"text": "text", "label": "labels"})[0]
+    assert [(p["query"], p["positive"]) for p in pairs] == [("a", "joy"), ("b", "fear")]
 
 
 def test_nested_columns(tmp_path):

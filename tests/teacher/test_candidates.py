@@ -96,6 +96,23 @@ def test_the_union_is_scored_and_the_positive_is_in_it():
     assert len(made.cross_encoder.asked) == sum(len(row["candidates"]) for row in score(made, QUERIES))
 
 
+def test_who_found_the_positives():
+    """If this fails, the card praises one retriever for what the other found, or hides that neither found nothing."""
+    made = teacher()
+    vectors = np.stack([vector(query["query"]) for query in QUERIES])
+    nearest = top_k(vectors, made.passages, CONFIG.depth)[0]
+    counts = made.score(with_places(QUERIES, made.corpus), vectors, nearest)[1]
+    found = []
+    for query, near in zip(QUERIES, nearest):
+        place = IDS.index(query["positive_ids"][0])
+        found.append((place in made.bm25.top_k([query["query"]], CONFIG.depth)[0], place in near))
+    assert counts["positives"] == len(QUERIES) and counts["positives found by BM25"] == sum(a for a, _ in found)
+    assert counts["positives found by dense retrieval"] == sum(b for _, b in found)
+    assert counts["positives found by neither"] == sum(not a and not b for a, b in found)
+    made = made.score(with_places(QUERIES[:1], made.corpus), vectors[:1], nearest[:1])[1]
+    assert made["positives found by BM25"] == 1 and made.get("positives found by neither") == 0
+
+
 def test_shards_do_not_matter():
     """A run that was killed and went on, with other shards, has the same rows."""
     assert score(teacher(), QUERIES) == [row for query in QUERIES for row in score(teacher(), [query])]

@@ -61,7 +61,8 @@ def test_every_query_is_scored(world):
     said = manifest["statistics"]["questions"]
     assert said["passages"] == 72 and said["queries"] == 24 and said["positives"] == 32
     assert said["candidates"] == sum(len(row["candidates"]) for row in rows)
-    assert said["positives found by BM25"] <= 32 and not list((folder / "scores").glob(".*"))
+    assert {"positives found by BM25", "positives found by neither"} < set(said)
+    assert not list((folder / "scores").glob(".*"))
 
 
 def test_what_the_manifest_says_of_mining(world):
