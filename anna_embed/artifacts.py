@@ -2,7 +2,7 @@
 
 A stage writes into `<output>.partial`; a kill leaves that folder, and the same command goes on in it. When all is
 written the manifest and the card are added and the folder takes its name by a rename; the artifact that was there
-before is `<output>.old` until then, and takes its place again if a kill came between.
+before is a hidden folder beside it until then, and takes its place again if a kill came between.
 """
 
 import hashlib
@@ -27,6 +27,7 @@ from anna_embed.parsing import RecipeError
 MANIFEST, CARD = "manifest.json", "README.md"
 KEY = ".key"  # in a folder that is not finished: what it is made from
 BARE = ("train_reranker", "score")  # stages that see bare texts: another instruction changes nothing in them
+ARTIFACTS = ("pairs", "reranker", "scores", "triplets", "adapter", "model", "results")  # in order of descent
 OWN = "trained model"  # what result tables call a model that the export stage made
 HUB_ID = re.compile(r"[A-Za-z0-9_][\w.-]*/[\w.-]+")
 PACKAGES = ("accelerate", "bm25s", "datasets", "huggingface-hub", "mteb", "numpy", "peft", "sentence-transformers",
@@ -77,6 +78,11 @@ def locate(key: str, reference: str, repo_type: str, mirrors: list[str], downloa
                           f"{', '.join(mirrors)}); put it there, or leave --mirror out to read it from the Hub.")
     path, commit = fetch(key, name, revision or None, repo_type, download)
     return Located(reference, path, f"hub:{commit}", commit)
+
+
+def differ(one: str, other: str) -> bool:
+    """Whether two digests name other content; False where a folder's and a commit of the Hub cannot be compared."""
+    return one != other and one.startswith("hub:") == other.startswith("hub:")
 
 
 def read_manifest(folder: str | Path) -> dict[str, Any]:
@@ -144,7 +150,7 @@ class Stage:
 
     @property
     def old(self) -> Path:
-        return Path(f"{self.output}.old")
+        return Path(self.output).with_name(f".{Path(self.output).name}.replaced")  # nobody calls a copy of theirs so
 
     def begin(self) -> Path:
         """The folder to write into: what an interrupted run of exactly this left there, or an empty one.
@@ -159,8 +165,12 @@ class Stage:
         self._code = {"code": code_digest(), "commit": code_commit()}  # while it runs the files may change
         self._recover()
         self._check_place()
-        self.work.mkdir(parents=True, exist_ok=True)
-        self._writing = self._writing or writer.claim(self.name, self.work)
+        try:
+            self.work.mkdir(parents=True, exist_ok=True)
+            self._writing = self._writing or writer.claim(self.name, self.work)
+        except (PermissionError, NotADirectoryError, FileExistsError) as error:
+            raise RecipeError(f"artifacts: cannot write '{self.work}' ({error.strerror}); name a folder that you may "
+                              "write into.") from None
         note = self.work / KEY
         if not note.is_file() or note.read_text() != self.key:
             _remove(entry for entry in self.work.iterdir() if entry.name != writer.LOCK)
@@ -217,7 +227,8 @@ class Stage:
     def _tidy(self):
         """Removes what is left over from making the artifact, last of all the sign that there is such."""
         shutil.rmtree(self.old, ignore_errors=True)
-        _remove(entry for entry in Path(self.output).glob(".*") if entry.name != KEY)
+        # Not strict: another process that finds the artifact made may tidy up, too.
+        _remove((entry for entry in Path(self.output).glob(".*") if entry.name != KEY), strict=False)
         Path(self.output, KEY).unlink(missing_ok=True)
 
     def _release(self):
@@ -226,25 +237,13 @@ class Stage:
             self._writing = None
 
 
-def _remove(entries):
+def _remove(entries, strict=True):
     for entry in list(entries):
         if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry)
+            shutil.rmtree(entry, ignore_errors=not strict)
         else:
-            entry.unlink()
+            entry.unlink(missing_ok=not strict)
 
 
 def _is_main_process():
     return os.environ.get("RANK", "0") == "0"  # torchrun's and accelerate's; unset in a run of one process
-
-
-def go_offline() -> None:
-    """With a mirror nothing may touch the network: call it before the libraries that would are imported."""
-    import huggingface_hub.constants
-    import huggingface_hub.utils
-
-    for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_HUB_DISABLE_TELEMETRY"):
-        os.environ[name] = "1"
-    huggingface_hub.constants.HF_HUB_OFFLINE = True
-    os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # nothing is downloaded: only loading of weights would show
-    huggingface_hub.utils.disable_progress_bars()

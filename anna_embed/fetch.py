@@ -1,4 +1,7 @@
-"""Models and datasets from the Hub."""
+"""Models and datasets from the Hub, or the promise that nothing is asked of it."""
+
+import errno
+import os
 
 from anna_embed.parsing import RecipeError
 
@@ -38,7 +41,21 @@ def fetch(key: str, name: str, revision: str | None, repo_type: str, download: b
             ignored = [*ignored, "pytorch_model*.bin"]
         return snapshot_download(name, repo_type=repo_type, revision=info.sha, ignore_patterns=ignored), info.sha
     except (httpx.HTTPError, OfflineModeIsEnabled, HFValidationError, OSError) as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise  # a full disk is no fault of the name
         reason = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
         at = f"{name}@{revision}" if revision else name
         raise RecipeError(f"{key}: the {repo_type} '{at}' is neither a folder here nor readable from the Hub "
                           f"({reason}); check the name, log in with `hf auth login`, or give --mirror.") from None
+
+
+def go_offline() -> None:
+    """With a mirror nothing may touch the network: call it before the libraries that would are imported."""
+    import huggingface_hub.constants
+    import huggingface_hub.utils
+
+    for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_HUB_DISABLE_TELEMETRY"):
+        os.environ[name] = "1"
+    huggingface_hub.constants.HF_HUB_OFFLINE = True
+    os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # nothing is downloaded: only loading of weights would show
+    huggingface_hub.utils.disable_progress_bars()

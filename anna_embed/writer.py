@@ -2,20 +2,25 @@
 
 import fcntl
 import os
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
+from uuid import uuid4
 
 from anna_embed.parsing import RecipeError
 
 LOCK = ".lock"  # in the folder that is written into; the operating system gives it back when its holder dies
+TOKEN = uuid4().hex  # beside the process id, which two containers on one volume may share
+TRIES, PAUSE = 20, 0.05  # seconds
 
 
 def wait_for(name: str, folder: Path) -> None:
     """Waits while another process writes into `folder`; says so, and which one."""
     other = _other_writer(folder)
     if other:
-        print(f"{name}: process {other} is writing {folder}; waiting for it to end", flush=True)
-        with (folder / LOCK).open("a") as lock:
+        print(f"{name}: process {_id_in(other)} is writing {folder}; waiting for it to end", flush=True)
+        with suppress(FileNotFoundError), (folder / LOCK).open("a") as lock:  # it may have ended by now
             fcntl.flock(lock, fcntl.LOCK_EX)
 
 
@@ -27,28 +32,53 @@ def claim(name: str, folder: Path) -> TextIO | None:
     """
     other = _other_writer(folder)
     if other:
-        raise RecipeError(f"{name}: process {other} is writing '{folder}'; wait for it to end, or stop it, then run "
-                          "the same command again.")
+        raise _is_written(name, other, folder)
     lock = (folder / LOCK).open("a")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # a file system without locks, or this very process holds it
-        lock.close()
-        return None
-    lock.truncate(0)
-    print(os.getpid(), file=lock, flush=True)
-    return lock
+    for _ in range(TRIES):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if _holder(folder) == _own_name():  # it is the writer already
+                lock.close()
+                return None
+            time.sleep(PAUSE)  # another process may only be looking whether somebody writes
+        except OSError:  # a file system without locks
+            lock.close()
+            return None
+        else:
+            lock.truncate(0)
+            print(_own_name(), file=lock, flush=True)
+            return lock
+    lock.close()
+    raise _is_written(name, _holder(folder), folder)
 
 
 def _other_writer(folder):
-    """The id of the other process that holds the lock; None if there is none."""
+    """The name of the other process that holds the lock; None if there is none."""
     try:
         with (folder / LOCK).open("r+") as lock:
             holder = lock.read().strip()
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                return None if holder == str(os.getpid()) else holder or "another"
+                return None if holder == _own_name() else holder or "another"
     except OSError:  # no such folder or file, or a file system without locks
         pass
     return None
+
+
+def _holder(folder):
+    return (folder / LOCK).read_text(encoding="utf-8").strip()
+
+
+def _own_name():
+    return f"{os.getpid()} {TOKEN}"
+
+
+def _id_in(name):
+    return name.partition(" ")[0] or "another"
+
+
+def _is_written(name, other, folder):
+    return RecipeError(f"{name}: process {_id_in(other)} is writing '{folder}'; wait for it to end, or stop it, then "
+                       "run the same command again.")

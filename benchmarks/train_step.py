@@ -164,7 +164,8 @@ def run_peer(peer: str, path: str, max_length: int, longest: int, strings: tuple
 
 
 def main(config: Settings, given: dict) -> None:
-    from anna_embed.artifacts import go_offline, locate
+    from anna_embed.artifacts import locate
+    from anna_embed.fetch import go_offline
     from benchmarks import counting, timing
     from benchmarks.trainers import ours
 

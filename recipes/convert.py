@@ -13,8 +13,9 @@ from pathlib import Path
 
 from recipes.publish import pushed
 
-from anna_embed.artifacts import Stage, go_offline
+from anna_embed.artifacts import Stage
 from anna_embed.config import ConvertConfig
+from anna_embed.fetch import go_offline
 from anna_embed.parsing import RecipeError, one_sentence, parse
 
 SHOWN = ("kind", "instruction", "path", "split", "licence", "mteb_tasks", "notes")  # of a source, in manifest and card

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from anna_embed.artifacts import go_offline
 from anna_embed.config import PublishConfig, StageConfig
+from anna_embed.fetch import go_offline
 from anna_embed.parsing import one_sentence, parse
 
 

@@ -18,10 +18,11 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
-from anna_embed.artifacts import go_offline, read_manifest
+from anna_embed.artifacts import read_manifest
 from anna_embed.config import BenchmarkConfig, ConvertConfig, ExportConfig, MineConfig, RerankerConfig, ScoreConfig
 from anna_embed.config import TrainConfig
 from anna_embed.evaluation.show import as_text, how_to_use
+from anna_embed.fetch import go_offline
 from anna_embed.parsing import RecipeError, one_sentence, parse
 
 STAGES = {"convert": ConvertConfig, "train_reranker": RerankerConfig, "score": ScoreConfig, "mine": MineConfig,

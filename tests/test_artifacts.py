@@ -1,5 +1,6 @@
 """An artifact appears whole or not at all, is made once, and is found wherever it lies."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from anna_embed import writer
 from anna_embed.artifacts import Located, Stage, locate, read_manifest
 from anna_embed.config import HOW
 from anna_embed.digests import digest
@@ -205,6 +207,38 @@ def test_other_processes_of_a_training_run_touch_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("RANK", "1")
     second = stage_of(tmp_path, seed=1)
     assert not second.is_current and second.begin() == work and sorted(state(work)) == [".key", ".lock"]
+
+
+@pytest.mark.parametrize("moved", [True, False], ids=["moved", "copied"])
+def test_what_a_user_keeps_beside_an_artifact_stays(tmp_path, moved):
+    """If this fails, the adapter that somebody put aside as adapter.old is deleted by the next run."""
+    make(stage_of(tmp_path, seed=1), "dear")
+    (shutil.move if moved else shutil.copytree)(tmp_path / "triplets", tmp_path / "triplets.old")
+    for seed in (2, 3):
+        assert not stage_of(tmp_path, seed=seed).is_current
+        make(stage_of(tmp_path, seed=seed), f"of seed {seed}")
+    assert (tmp_path / "triplets.old" / "rows.txt").read_text() == "dear"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["triplets", "triplets.old"]
+
+
+def test_a_place_that_cannot_be_written(tmp_path):
+    """If this fails, a folder that is a file ends in a traceback."""
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(RecipeError, match="artifacts: cannot write '.*notes.txt/triplets.partial' .Not a directory."):
+        stage_of(tmp_path / "notes.txt").begin()
+
+
+def test_a_writer_of_the_same_process_id(tmp_path):
+    """If this fails, two containers whose process is number 1 write into one folder of a shared volume."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    with (folder / writer.LOCK).open("w") as other:
+        print(f"{os.getpid()} of another container", file=other, flush=True)
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(RecipeError, match=f"mine: process {os.getpid()} is writing"):
+            writer.claim("mine", folder)
+    with writer.claim("mine", folder):
+        assert writer.claim("mine", folder) is None  # this very process is the writer
 
 
 # ---- where things are ----------------------------------------------------------------------------------------------

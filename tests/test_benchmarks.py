@@ -12,8 +12,8 @@ import torch
 import yaml
 from small import SENTENCES, save_tiny_model
 
-from anna_embed.artifacts import go_offline
 from anna_embed.engine import count
+from anna_embed.fetch import go_offline
 from anna_embed.parsing import RecipeError
 from anna_embed.tokens import load_tokenizer
 from benchmarks import counting, one_step, timing, trainers, workload

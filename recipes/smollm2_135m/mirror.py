@@ -14,7 +14,7 @@ import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
-from anna_embed.artifacts import go_offline
+from anna_embed.fetch import go_offline
 from anna_embed.parsing import RecipeError, one_sentence
 
 NAME = "models/BAAI/bge-small-en-v1.5"
