@@ -5,7 +5,7 @@ from pathlib import Path
 
 from datasets import Dataset, Features, disable_progress_bars, load_dataset
 
-from anna_embed.artifacts import Located, read_manifest
+from anna_embed.artifacts import Located, differ, read_manifest
 from anna_embed.parsing import RecipeError
 
 disable_progress_bars()  # the stages show their own, one per task
@@ -69,7 +69,7 @@ def check_made_from(key: str, artifact: Located, parent_key: str, parent: Locate
     A folder's content and a commit of the Hub cannot be compared: nothing is said then.
     """
     made_from = read_manifest(artifact.path).get("parents", {}).get(parent_key, {}).get("digest")
-    if made_from and made_from.startswith("hub:") == parent.digest.startswith("hub:") and made_from != parent.digest:
+    if made_from and differ(made_from, parent.digest):
         raise RecipeError(f"{key}: '{artifact.reference}' was made from other {parent_key} than "
                           f"'{parent.reference}'; run the stage that makes it again.")
 

@@ -9,10 +9,10 @@ from typing import Any
 import yaml
 from jinja2 import Environment, FileSystemLoader
 
-from anna_embed.artifacts import CARD
-from anna_embed.hub.family import base_of, family_of, overlaps_of, results_of, test_sets_of
+from anna_embed.artifacts import ARTIFACTS, CARD
+from anna_embed.hub.family import base_of, family_of, goes_on, overlaps_of, results_of, test_sets_of
 from anna_embed.hub.front import dataset_data, default_config, model_data
-from anna_embed.hub.names import ARTIFACTS, repo_type
+from anna_embed.hub.names import repo_type
 from anna_embed.parsing import RecipeError
 
 ROOT = Path(__file__).parents[2]
@@ -61,9 +61,13 @@ def card(manifest: dict[str, Any], results: dict[str, Any] | None = None,
     return f"{text}\n{_mark(text)}\n"
 
 
-def is_as_rendered(text: str) -> bool:
-    """Whether nobody has edited the card since it was rendered, be it with older templates."""
-    body, _, mark = text.rstrip("\n").rpartition("\n")
+def is_as_rendered(folder: str | Path) -> bool:
+    """Whether nobody has edited the card of an artifact since it was rendered, be it with older templates; a card that
+    is gone may be rendered anew."""
+    path = Path(folder, CARD)
+    if not path.exists():
+        return True
+    body, _, mark = path.read_text(encoding="utf-8").rstrip("\n").rpartition("\n")
     return mark == _mark(body)
 
 
@@ -71,7 +75,8 @@ def is_as_rendered(text: str) -> bool:
 def _templates() -> Environment:
     environment = Environment(loader=FileSystemLoader(ROOT), trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"number": _number, "score": _score, "cell": _cell, "json": _json,
-                            "test_sets": test_sets_of, "overlaps": overlaps_of}
+                            "test_sets": test_sets_of, "overlaps": overlaps_of,
+                            "goes_on": goes_on}
     return environment
 
 

@@ -3,8 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from anna_embed.artifacts import read_manifest
-from anna_embed.hub.names import ARTIFACTS
+from anna_embed.artifacts import ARTIFACTS, read_manifest
 
 
 def family_of(run: str | Path, manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -34,6 +33,12 @@ def base_of(manifest: dict[str, Any]) -> dict[str, Any]:
     """The base model as the manifest names it: `{name, commit, licence}`, what is unknown left out."""
     parent = manifest["parents"].get("base_model", {})
     return manifest.get("base_model") or ({"name": parent["reference"], "commit": parent["commit"]} if parent else {})
+
+
+def goes_on(manifest: dict[str, Any]) -> bool:
+    """Whether the weights of an adapter or a model saw rows of other runs: of the steps before, or by an average."""
+    return bool(manifest.get("training", {}).get("goes_on_from")) or any(
+        key.startswith("average") for key in manifest["parents"])
 
 
 def test_sets_of(pairs: dict[str, Any]) -> dict[str, dict[str, Any]]:

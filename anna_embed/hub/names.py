@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 DATASETS = ("pairs", "scores", "triplets", "results")
-ARTIFACTS = ("pairs", "reranker", "scores", "triplets", "adapter", "model", "results")  # in order of descent
 FILES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 # https://huggingface.co/docs/hub/repositories-licenses; any other has to be called "other".
 LICENCES = frozenset("""

@@ -71,7 +71,7 @@ def collect(folder: Path, release: dict[str, Place]) -> dict[str, Outgoing]:
         files[ADAPTER] = _read(folder, ADAPTER, _adapter_config(folder / ADAPTER, manifest))
     files |= described(folder, manifest, release)
     _check_card(folder, files)
-    if not _is_rendered(folder):
+    if not is_as_rendered(folder):
         print(f"{folder / CARD}: was edited by hand and goes out as it is; delete it to have it rendered.",
               file=sys.stderr)
     return files
@@ -100,16 +100,11 @@ def described(folder: Path, manifest: dict[str, Any], release: dict[str, Place],
 
 
 def _final_card(folder, final, results, release, others) -> str:
-    if not _is_rendered(folder):
+    if not is_as_rendered(folder):
         return (folder / CARD).read_text(encoding="utf-8")
     family = {name: _published(folder.parent / name, ancestor, release)
               for name, ancestor in family_of(folder.parent, read_manifest(folder)).items()}
     return card(final, results, family, added_by_others(others))
-
-
-def _is_rendered(folder) -> bool:
-    path = folder / CARD
-    return not path.exists() or is_as_rendered(path.read_text(encoding="utf-8"))
 
 
 def _published(folder, manifest, release) -> dict[str, Any]:

@@ -1,20 +1,24 @@
 """What publishing an artifact would do, and every check that can be made before the first byte is written."""
 
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatch
 from pathlib import Path
 
 from huggingface_hub import HfApi, RepoCard, constants, get_token
 from huggingface_hub.errors import RepositoryNotFoundError
 
-from anna_embed.artifacts import CARD, read_manifest
+from anna_embed.artifacts import ARTIFACTS, CARD, read_manifest
 from anna_embed.hub.account import hub_failures
-from anna_embed.hub.names import ARTIFACTS, Place
+from anna_embed.hub.names import Place
 from anna_embed.hub.outgoing import Outgoing, collect, described
 from anna_embed.hub.remote import content_of_tag, files_at, read_text, tags_of
 from anna_embed.hub.retries import retried
+from anna_embed.hub.scores import RESULTS
 from anna_embed.parsing import RecipeError
 
-HUBS_OWN = {".gitattributes"}
+# What a release does not remove, though it is not ours: the Hub's own file, terms that the owner has added, and scores
+# that others have handed in.
+SPARED = (".gitattributes", "LICENSE*", "LICENCE*", "NOTICE*", f"{Path(RESULTS).parent}/*")
 
 
 @dataclass
@@ -75,7 +79,8 @@ class Plan:
             self.describe(read_text(self.repo, revision, CARD))
         self.held = {name: file.size for name, file in held.items()}
         self.changed = sorted(n for n, file in self.files.items() if n not in held or not file.is_at(held[n]))
-        self.stale = sorted(held.keys() - self.files.keys() - HUBS_OWN)
+        self.stale = sorted(name for name in held.keys() - self.files.keys()
+                            if name == RESULTS or not any(fnmatch(name, pattern) for pattern in SPARED))
         return not self.changed and not self.stale
 
     def __str__(self):
@@ -99,7 +104,7 @@ def plan_release(run: str, names: list[str], namespace: str, prefix: str, tag: s
     Args:
         names (`list[str]`): Those to publish; all of them by default. The others are named by their Hub ids where they
             have been published with this tag.
-        dry_run (`bool`): Without a token or a network, plan as if the repositories did not exist.
+        dry_run (`bool`): Without a token, or with HF_HUB_OFFLINE, plan as if the repositories did not exist.
 
     Raises:
         [`RecipeError`]: there are none, not the named ones, or what [`prepare`] refuses.

@@ -7,7 +7,7 @@ import torch
 from peft import PeftConfig, PeftModel, get_peft_model, get_peft_model_state_dict, load_peft_weights
 from trl import get_peft_config
 
-from anna_embed.artifacts import Located, read_manifest
+from anna_embed.artifacts import Located, differ, read_manifest
 from anna_embed.origin import licence_of
 from anna_embed.parsing import RecipeError
 from anna_embed.training.lora import shortened
@@ -69,7 +69,7 @@ def check_adapter(folder: str, given: dict[str, Any], digest: str) -> tuple[dict
             raise RecipeError(f"{key}: {given[key]} is not possible beside adapter, which has its own; leave it out.")
     manifest = read_manifest(folder)
     base, training = manifest.get("base_model", {}), manifest.get("training", {})
-    if base.get("digest", digest) != digest and _sort(base["digest"]) == _sort(digest):
+    if differ(base.get("digest", digest), digest):
         raise RecipeError(f"adapter: '{folder}' was trained on another base model ({base['name']}, or another "
                           "version of it) than model_name_or_path; give that one.")
     rows = {task: splits.get("train") for task, splits in manifest.get("rows", {}).items()}
@@ -98,8 +98,3 @@ def continued(model: torch.nn.Module, folder: str) -> PeftModel:
         raise RecipeError(f"adapter: '{folder}' has weights of other names than an adapter of this base model (for "
                           f"example {min(here ^ there)}); name one that was trained here, or by peft on AutoModel.")
     return model
-
-
-def _sort(digest: str) -> bool:
-    """Whether a digest is a commit of the Hub, which says nothing about that of a folder."""
-    return digest.startswith("hub:")

@@ -11,9 +11,9 @@ from datasets import load_dataset
 from server import check_card
 from small_release import TASK, finish
 
-from anna_embed.artifacts import Stage
+from anna_embed.artifacts import ARTIFACTS, Stage
 from anna_embed.hub.cards import ROOT, card, render
-from anna_embed.hub.names import ARTIFACTS, hub_id, repo_type
+from anna_embed.hub.names import hub_id, repo_type
 from anna_embed.hub.outgoing import _paths
 from anna_embed.hub.scores import eval_results
 from anna_embed.origin import licence_of
@@ -208,3 +208,17 @@ def test_the_licence_of_the_base_model(tmp_path):
         (tmp_path / "README.md").write_text(text)
         assert licence_of(tmp_path) == licence
     assert licence_of(tmp_path / "nothing") is None
+
+
+def test_a_second_steps_card_speaks_of_its_own_rows():
+    """If this fails, a model that went on from an adapter of unknown rows claims that all of them were audited."""
+    pairs = {**FULL, "artifact": "pairs", "parents": {
+        "test set 0: mteb/sts12": {"reference": "mteb/sts12", "digest": "3" * 64, "commit": None}}}
+    for artifact in ("model", "adapter"):
+        first = {**FULL, "artifact": artifact, "rows": {"NQ": {"train": 3}}, "training": {"steps": 3}}
+        second = {**first, "training": {"steps": 3, "goes_on_from": {"steps": 5}}}
+        average = {**first, "parents": {"average.0": {"reference": "x", "digest": "5" * 64, "commit": None}}}
+        for manifest, said in ((first, False), (second, True), (average, True)):
+            text = card(manifest, {}, {"pairs": pairs, artifact: manifest})
+            assert ("This is said of the rows of this run." in text) is said
+            assert ("Rows that are trained on in this run (the weights saw those of others before):" in text) is said

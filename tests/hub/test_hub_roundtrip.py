@@ -5,8 +5,8 @@ import json
 import pytest
 from datasets import load_dataset
 
-from anna_embed.artifacts import read_manifest
-from anna_embed.hub.names import ARTIFACTS, DATASETS, repo_type
+from anna_embed.artifacts import ARTIFACTS, read_manifest
+from anna_embed.hub.names import DATASETS, repo_type
 
 TEXTS = ["which planet is large", "a b c"]
 READ_BACK = """

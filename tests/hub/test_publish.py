@@ -59,6 +59,17 @@ def test_old_files_leave_in_the_same_commit(hub, pairs):
     assert hub.repos[PAIRS].history()[0] == "Release v1" and len(hub.repos[PAIRS].commits) == 3
 
 
+def test_what_others_put_there_stays(hub, pairs):
+    """If this fails, the terms that an owner added, and scores that others handed in, go with the next release."""
+    HfApi().create_repo("tester/anna-pairs", repo_type="dataset", private=True)
+    for name in ("LICENSE.txt", "NOTICE", ".eval_results/somebody.yaml", "old.csv"):
+        HfApi().upload_file(path_or_fileobj=b"theirs", path_in_repo=name, repo_id="tester/anna-pairs",
+                            repo_type="dataset")
+    commit = pairs()
+    assert set(hub.repos[PAIRS].resolve(commit)["files"]) == FILES | {
+        "LICENSE.txt", "NOTICE", ".eval_results/somebody.yaml"}
+
+
 def test_what_is_no_part_of_the_artifact_stays_here(hub, pairs, artifacts):
     """If this fails, optimizer states and pickled training arguments of a private machine are published."""
     for name in ("training_args.bin", "optimizer.pt", ".cache/x", "checkpoint-5/model.safetensors", "rng_state_0.pth"):

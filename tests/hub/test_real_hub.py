@@ -9,7 +9,8 @@ from recipes import publish as recipe
 from small_models import make_base, make_rest
 
 from anna_embed.config import PublishConfig
-from anna_embed.hub.names import ARTIFACTS, repo_type
+from anna_embed.artifacts import ARTIFACTS
+from anna_embed.hub.names import repo_type
 
 NAMED = {"name": "HuggingFaceTB/SmolLM2-135M-Instruct", "licence": "apache-2.0"}  # a base that the real Hub has
 

@@ -5,8 +5,8 @@ import json
 import pytest
 from small_release import publish
 
-from anna_embed.artifacts import CARD
-from anna_embed.hub.names import ARTIFACTS, repo_type
+from anna_embed.artifacts import ARTIFACTS, CARD
+from anna_embed.hub.names import repo_type
 
 ANSWERS = (*ARTIFACTS, "passages")  # the variables that the snippets fill
 RUN_SNIPPETS = r"""
