@@ -12,11 +12,10 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from anna_embed.artifacts import MANIFEST, Located, Stage, go_offline, locate, read_manifest
+from anna_embed.artifacts import ARTIFACTS, MANIFEST, Located, Stage, locate, read_manifest
 from anna_embed.digests import digest
+from anna_embed.fetch import go_offline
 from anna_embed.parsing import RecipeError, one_sentence
-
-PARTS = ("pairs", "reranker", "scores", "triplets", "adapter", "model", "results")
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -34,10 +33,14 @@ def arguments() -> argparse.ArgumentParser:
 
 def plan(options: argparse.Namespace) -> Stage:
     # The manifest names the content, and holds the times that the report shows besides.
-    there = {name: options.artifacts / name / MANIFEST for name in PARTS
+    there = {name: options.artifacts / name / MANIFEST for name in ARTIFACTS
              if read_manifest(options.artifacts / name)}
     if not there:
-        raise RecipeError(f"artifacts: '{options.artifacts}' holds none of {', '.join(PARTS)}; name a run's folder.")
+        raise RecipeError(f"artifacts: '{options.artifacts}' holds none of {', '.join(ARTIFACTS)}; name a run's "
+                          "folder.")
+    if options.results and "results" not in there:
+        raise RecipeError(f"results: '{options.artifacts}' has no results to set '{options.results[0]}' beside; run "
+                          "the benchmark stage, or leave the option out.")
     parents = {name: Located(str(file.parent), str(file.parent), digest(file)) for name, file in there.items()}
     parents |= {f"results {path}": locate("results", path, "dataset", options.mirror) for path in options.results}
     if options.held_out and {"pairs", "model"} <= set(parents):
@@ -65,12 +68,12 @@ def main() -> None:
     from anna_embed.evaluation.report_training import training
     from anna_embed.teacher.mine import threshold
 
-    work, there = stage.begin(), {name: Path(stage.parents[name].path) for name in PARTS if name in stage.parents}
+    more = [read_scores(stage.parents[f"results {path}"].path) for path in options.results]
+    work, there = stage.begin(), {name: Path(stage.parents[name].path) for name in ARTIFACTS if name in stage.parents}
     manifests, sections = {name: read_manifest(folder) for name, folder in there.items()}, []
-    if "results" in there:
-        more = [read_scores(folder) for folder in options.results]
-        if manifests["results"]["table"]:
-            sections.append(scores(manifests["results"]["table"], pd.concat(more) if more else None))
+    if "results" in there and manifests["results"]["table"]:
+        of_mteb = {record["task"] for record in manifests["results"].get("mteb", [])}
+        sections.append(scores(manifests["results"]["table"], of_mteb, pd.concat(more) if more else None))
     if "adapter" in there:
         sections.append(training(there["adapter"]))
     if {"scores", "triplets"} <= set(there):

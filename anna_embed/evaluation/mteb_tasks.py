@@ -15,6 +15,8 @@ from typing import Any
 import datasets
 import mteb
 import numpy as np
+from huggingface_hub.errors import LocalEntryNotFoundError
+from huggingface_hub.utils import httpx
 from mteb.models import ModelMeta
 from mteb.models.abs_encoder import AbsEncoder
 from mteb.types import PromptType
@@ -25,6 +27,7 @@ from anna_embed.evaluation.estimate import Estimate, show_minutes
 from anna_embed.evaluation.heldout import Encode
 from anna_embed.evaluation.mteb_prompts import TaskPrompt
 from anna_embed.evaluation.panel import Part, load_task
+from anna_embed.parsing import RecipeError
 
 
 @dataclass
@@ -111,22 +114,28 @@ def _run(part, candidate, prompt, at, revision, cache) -> dict:
     if Path(at.path).exists():
         dataset = {**task.metadata.dataset, "path": str(Path(at.path).resolve())}
         task.metadata = task.metadata.model_copy(update={"dataset": dataset})
-    with _cache_of(at):
-        task.load_data()
+    try:
+        with _cache_of(at):
+            task.load_data()
+    except (httpx.HTTPError, LocalEntryNotFoundError, ConnectionError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise RecipeError(f"tasks: the Hub did not give the data of {part.name} ({reason}); what is finished is kept: "
+                          "run the same command again, or give --mirror.") from None
     counted = copies.statistics(task)
     differs = copies.differences(task, counted)
+    described = all(copies.described(task, split, subset) for split in task.eval_splits for subset in task.hf_subsets)
+    note = copies.note(differs) if described or not Path(at.path).exists() else copies.UNCHECKED
     if part.queries or part.documents:
         cut(task, part)
         counted = copies.statistics(task)
     model = MtebEncoder(candidate, prompt, revision)
     (result,) = mteb.evaluate(model, task, cache=mteb.ResultCache(cache), co2_tracker=False, show_progress_bar=False,
                               overwrite_strategy="only-missing").task_results
-    described = all(copies.described(task, split, subset) for split in task.eval_splits for subset in task.hf_subsets)
     scored = [counts for (split, _), counts in counted.items() if split in task.eval_splits]
     return {"task": part.name, "metric": task.metadata.main_score,
             "value": round(float(result.get_score()), 6),  # as mteb keeps it: the same after a resumed run
             "n": sum(counts.get("num_queries", counts["num_samples"]) for counts in scored),
-            "note": copies.note(differs), "mteb_task": part.task, "type": task.metadata.type,
+            "note": note, "mteb_task": part.task, "type": task.metadata.type,
             "split": ", ".join(task.eval_splits), "subsets": list(task.hf_subsets), "prompt": asdict(prompt),
             "data": {"reference": at.reference, "digest": at.digest, "described_by_mteb": described},
             "differs": differs, "seconds": round(result.evaluation_time or 0, 1), "revision": revision}

@@ -3,9 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from anna_embed.artifacts import ARTIFACTS
 from anna_embed.evaluation.report_plots import BLUE, Picture, Section, Table, number, panels, picture
-
-ORDER = ("pairs", "reranker", "scores", "triplets", "adapter", "model", "results")
 
 
 def costs(folders: dict[str, Path], manifests: dict[str, dict[str, Any]]) -> Section:
@@ -14,7 +13,7 @@ def costs(folders: dict[str, Path], manifests: dict[str, dict[str, Any]]) -> Sec
     Args:
         folders (`dict[str, Path]`), manifests (`dict[str, dict]`): The artifacts that are there, by name.
     """
-    names = [name for name in ORDER if name in manifests]
+    names = [name for name in ARTIFACTS if name in manifests]
     section = Section("Costs and origins", [_times(names, manifests), _stages(names, folders, manifests)])
     dropped = _dropped(names, manifests)
     section.parts += [dropped] if dropped.rows else []

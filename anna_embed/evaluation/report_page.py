@@ -5,8 +5,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader
 
-from anna_embed.artifacts import OWN
-from anna_embed.evaluation.report_costs import ORDER
+from anna_embed.artifacts import ARTIFACTS, OWN
 from anna_embed.evaluation.report_plots import Section
 
 TEMPLATE = Path(__file__).parent / "report.html"
@@ -25,7 +24,7 @@ def page(manifests: dict[str, dict[str, Any]], sections: list[Section], name: st
     published = manifests.get("model", {}).get("published_as")
     return environment.get_template(TEMPLATE.name).render(
         title=f"Report: {published or name}", summary=_summary(manifests), sections=sections, own=OWN,
-        missing=[artifact for artifact in ORDER if artifact not in manifests])
+        missing=[artifact for artifact in ARTIFACTS if artifact not in manifests])
 
 
 def _summary(manifests) -> str:

@@ -19,19 +19,21 @@ COLOURS = {OWN: BLUE, "base model": GREY, "dense teacher": ORANGE, "BM25": GREEN
 SHAPES, PAINTS = "Ds^vPX*", (BLUE, ORANGE, VERMILION, PURPLE, GREEN, SKY)
 
 
-def scores(table: list[dict], more: pd.DataFrame | None = None) -> Section:
+def scores(table: list[dict], of_mteb: set[str] = frozenset(), more: pd.DataFrame | None = None) -> Section:
     """The section.
 
     Args:
         table (`list[dict]`): The results: `model`, `task`, `metric`, `value`, `n` and perhaps `note`.
+        of_mteb (`set[str]`): Those of its tasks that mteb ran; of the benchmark or not.
         more (`pd.DataFrame`, *optional*): Further models on mteb's tasks, from `compare.read_scores`.
     """
     rows = pd.DataFrame(table)
     known = rows["task"].isin(task_types())
     note = rows["note"].notna() if "note" in rows else pd.Series(False, rows.index)
+    held_out = ~known & ~rows["task"].isin(of_mteb) & (rows["metric"] != "mean")
     section = Section("Scores")
-    if (~known).any():
-        section.parts += [_bars(rows[~known]), _rows_table(rows[~known])]
+    if held_out.any():
+        section.parts += [_bars(rows[held_out]), _rows_table(rows[held_out])]
     rows["type"] = rows["task"].map(task_types())
     ours = rows[known & ~note].rename(columns={"value": "main_score"})[["model", "task", "type", "main_score"]]
     given = pd.concat([ours, *([more] if more is not None else [])], ignore_index=True)
@@ -43,6 +45,8 @@ def scores(table: list[dict], more: pd.DataFrame | None = None) -> Section:
                              "--benchmark).")
     if (known & note).any():
         section.parts += ["Scores on data that is not mteb's compare with no others:", _rows_table(rows[known & note])]
+    if (others := ~known & ~held_out).any():
+        section.parts += [f"Tasks of mteb that are not in {BENCHMARK}, and means:", _rows_table(rows[others])]
     return section
 
 
@@ -98,7 +102,11 @@ def _rows_table(rows: pd.DataFrame) -> Table:
         values = dict(zip(group["model"], group["value"]))
         lines.append([task, METRICS.get(metric, metric), number(int(n)),
                       *(f"{values[m]:.4f}" if m in values else "" for m in models)])
-    return Table(["task", "metric", "n", *models], lines)
+        if "note" in rows:
+            lines[-1].append("; ".join(dict.fromkeys(group["note"].dropna())))
+    if not any(line[-1] for line in lines if "note" in rows):
+        return Table(["task", "metric", "n", *models], [line[: 3 + len(models)] for line in lines])
+    return Table(["task", "metric", "n", *models, "note"], lines)
 
 
 def _beside_public(everyone, given) -> list[Picture | Table | str]:

@@ -50,7 +50,7 @@ def _since(losses):
 
 
 def _curves(log) -> Picture:
-    scores = _evaluations(log)
+    scores, left_out = _evaluations(log)
     shown = [curve for curve in CURVES if any(_points(log, column)[0] for column, *_ in curve[2])]
     shown += [("Held-out rows during training", "score", scores)] if scores else []
     columns = min(3, len(shown))
@@ -73,11 +73,12 @@ def _curves(log) -> Picture:
         return picture(
             figure, "Curves of " + ", ".join(title.lower() for title, *_ in shown) + " over the training steps.",
             "Losses, entropy, speed and packing are means over the steps since the point before; gradient norm and "
-            "learning rate are of the step itself. All axes start at zero. A step holds one task, and each part of "
-            "the loss is the mean over the steps that have it: so the parts do not add up. Target entropy: 1 is a "
-            "uniform teacher, which teaches nothing, 0 one that is sure. Packing: the share of tokens that were "
-            "computed; the others are prefixes and texts that stand in the same row already. Speed counts computed "
-            "tokens.")
+            "learning rate are of the step itself. All axes start at zero, or below it where a value is. A step "
+            "holds one task, and each part of the loss is the mean over the steps that have it: so the parts do not "
+            "add up. Target entropy: 1 is a uniform teacher, which teaches nothing, 0 one that is sure. Packing: the "
+            "share of tokens that were computed; the others are prefixes and texts that stand in the same row "
+            "already. Speed counts computed tokens."
+            + (f" {left_out} more scores of held-out rows are in {LOG} only." if left_out else ""))
 
 
 def _points(log, column):
@@ -86,9 +87,10 @@ def _points(log, column):
 
 
 def _evaluations(log):
-    """Scores on held-out rows during training: what the Trainer logs under `eval_`, times and losses left out."""
+    """Scores on held-out rows during training: what the Trainer logs under `eval_`, times and losses left out, the
+    mean first; as many as can be told apart, and how many there are more."""
     names = dict.fromkeys(key for row in log for key in row if key.startswith("eval_"))
     left_out = ("runtime", "per_second", "loss", "model_preparation_time")
-    scores = [name for name in names if not name.endswith(left_out)]
+    scores = sorted((name for name in names if not name.endswith(left_out)), key=lambda name: name != "eval_mean")
     return [(name, name.removeprefix("eval_").replace("_", " "), *look)
-            for name, look in zip(scores, EVALUATION_COLOURS)]
+            for name, look in zip(scores, EVALUATION_COLOURS)], max(0, len(scores) - len(EVALUATION_COLOURS))

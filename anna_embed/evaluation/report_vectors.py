@@ -62,7 +62,7 @@ class Geometry:
 def pairs_of(held_out: list[HeldOut], most: int) -> list[Pairs]:
     """Positive pairs of each task, `most` of all tasks together, shared out evenly; no text stands in two pairs.
 
-    Graded pairs below 0.8 are left out; of a category or an intent, one pair.
+    Graded pairs below 0.8 are left out; of an intent, whose text is the positive, one pair.
     """
     found, room = [], most // max(len(held_out[:MOST_TASKS]), 1)
     for task in held_out[:MOST_TASKS]:

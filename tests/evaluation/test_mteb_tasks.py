@@ -104,13 +104,12 @@ def test_two_models_never_share_an_entry(models, small_mirror, tmp_path):
     assert len(list(cache.rglob("STSBenchmark.json"))) == 3
 
 
-def test_documents_and_labels_get_no_instruction(located, tmp_path):
+def test_documents_get_no_instruction(located, tmp_path):
     """If this fails, passages are encoded as questions, and every retrieval score is wrong."""
     encode = Encoder()
     records = run_tasks(candidate(encode), located, tmp_path)
     assert encode.prompts_of(f"Title 3 {SENTENCES[3]}") == {""}
     claim = "Given a scientific claim, retrieve documents that support or refute the claim."
-    assert encode.prompts_of("Tea can be grown") == set()
     assert encode.prompts_of(SENTENCES[6].split(" ", 1)[1]) == {query_prompt(claim)}
     assert encode.prompts_of(SENTENCES[0]) == {MTEBS_OWN}  # of a pair, both sides alike
     assert [(r["task"], r["metric"], r["n"]) for r in records] == [

@@ -20,9 +20,9 @@ from anna_embed.artifacts import MANIFEST
 from anna_embed.evaluation.heldout import HeldOut
 from anna_embed.evaluation.report_costs import duration
 from anna_embed.evaluation.report_plots import Table
-from anna_embed.evaluation.report_scores import interval
+from anna_embed.evaluation.report_scores import interval, scores
 from anna_embed.evaluation.report_teacher import read_candidates
-from anna_embed.evaluation.report_training import _summary, training
+from anna_embed.evaluation.report_training import _evaluations, _summary, training
 from anna_embed.evaluation.report_vectors import alignment, auc, geometry, pairs_of, uniformity
 from anna_embed.parsing import RecipeError
 from anna_embed.schema import SCORES, TRIPLETS
@@ -263,3 +263,31 @@ def test_other_results_beside(run, made, command):
     command(run, "--held_out", 0, "--results", other)
     text = page_of(run).text
     assert "1 of its 41 tasks" in text and "org/other" in text
+
+
+def test_results_that_stand_beside_nothing(run, command):
+    """If this fails, `--results` is ignored without a word."""
+    shutil.move(run / "results", run / "other")
+    with pytest.raises(RecipeError, match="results: '.*' has no results to set '.*other' beside; run the benchmark"):
+        command(run, "--results", run / "other")
+
+
+def test_tasks_of_mteb_are_no_held_out_rows():
+    """If this fails, SciFact on a shortened copy, or a mean of 41 tasks, stands among the rows held out from
+    training, and what it was scored on is not said."""
+    row = {"model": "trained model", "metric": "ndcg_at_10", "n": 300, "note": None}
+    table = [row | {"task": "questions", "value": 0.1},
+             row | {"task": "SciFact", "value": 0.2, "note": "a part of it"},
+             row | {"task": "MTEB(eng, v2), all tasks", "metric": "mean", "value": 0.3}]
+    section = scores(table, {"SciFact"})
+    first, *_, last = [part for part in section.parts if isinstance(part, Table)]
+    assert [line[0] for line in first.rows] == ["questions"]
+    assert [line[0] for line in last.rows] == ["SciFact", "MTEB(eng, v2), all tasks"]
+    assert last.header[-1] == "note" and last.rows[0][-1] == "a part of it"
+
+
+def test_curves_that_are_left_out_are_said(tmp_path):
+    """If this fails, a recipe of 22 tasks seems to have scored six."""
+    log = [{"loss": 2.0 / step, "step": step} for step in (5, 10)]
+    log += [{f"eval_task{n}_spearman": 0.5 for n in range(9)} | {"eval_mean": 0.5, "step": step} for step in (5, 10)]
+    assert [name for name, *_ in _evaluations(log)[0]][0] == "eval_mean" and _evaluations(log)[1] == 4
