@@ -15,8 +15,9 @@ from pathlib import Path
 
 from recipes.publish import pushed
 
-from anna_embed.artifacts import CARD, Stage, go_offline, locate
+from anna_embed.artifacts import CARD, Stage, locate
 from anna_embed.config import BenchmarkConfig
+from anna_embed.fetch import go_offline
 from anna_embed.parsing import one_sentence, parse
 
 
@@ -79,7 +80,7 @@ def main(config: BenchmarkConfig, given: dict) -> None:
     stage.finish(manifest)
     beside = Path(config.artifacts, "model")
     if read_manifest(beside).get("content") == stage.parents["model"].digest:
-        if is_as_rendered((beside / CARD).read_text(encoding="utf-8")):
+        if is_as_rendered(beside):
             render(beside, read_manifest(beside))  # the model's card shows the results beside it
         else:
             print(f"benchmark: {beside / CARD} was edited by hand and stays as it is; the results are not on it")

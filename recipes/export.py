@@ -9,18 +9,21 @@ Publishes  model (SentenceTransformer, merged weights)
 
 from recipes.publish import pushed
 
-from anna_embed.artifacts import Stage, go_offline, locate, read_manifest
+from anna_embed.artifacts import Stage, differ, locate, read_manifest
 from anna_embed.config import ExportConfig, TrainConfig
+from anna_embed.fetch import go_offline
 from anna_embed.parsing import RecipeError, one_sentence, parse
 
 
 def plan(config: ExportConfig, given: dict) -> Stage:
     adapter = locate("adapter", config.input("adapter"), "model", config.mirror)
-    base = read_manifest(adapter.path).get("base_model", {}).get("name")
+    trained_on = read_manifest(adapter.path).get("base_model", {})
+    base = trained_on.get("name")
     if not base:
         raise RecipeError(f"adapter: '{adapter.reference}' has no manifest.json that names its base_model; give an "
                           "adapter made by the train stage.")
-    parents = {"adapter": adapter, "base_model": locate("base_model", base, "model", config.mirror),
+    as_then = f"{base}@{trained_on['commit']}" if trained_on.get("commit") and "@" not in base else base
+    parents = {"adapter": adapter, "base_model": locate("base_model", as_then, "model", config.mirror),
                "triplets": locate("triplets", config.input("triplets"), "dataset", config.mirror)}
     for number, other in enumerate(config.average):
         parents[f"average.{number}"] = found = locate("average", other, "model", config.mirror)
@@ -46,23 +49,26 @@ def main(config: ExportConfig, given: dict) -> None:
     from anna_embed.tokens import load_tokenizer
 
     # ---- read -------------------------------------------------------------------------------------------------------
-    work, adapter = stage.begin(), read_manifest(stage.parents["adapter"].path)
+    adapter = read_manifest(stage.parents["adapter"].path)
     base, triplets = stage.parents["base_model"].path, stage.parents["triplets"].path
     limit, tasks = config.max_seq_length, adapter["tasks"]
+    room = limit - adapter["training"]["max_length"]
+    config.require("max_seq_length", room > 0 or not config.num_examples,
+                   f"write more than the {limit - room} tokens of a text in training, or num_examples: 0")
+    work = stage.begin()
     for other in (parent.path for key, parent in stage.parents.items() if key.startswith("average")):
         tasks = read_manifest(other)["tasks"] | tasks
     # A second step may not have those of the first one's tasks, nor the adapter all that were mined since.
     with_rows = {task: t for task, t in tasks_of("triplets", triplets).items() if task in tasks}
-    if adapter["base_model"]["digest"] != stage.parents["base_model"].digest:
+    located = stage.parents["base_model"]
+    if differ(adapter["base_model"]["digest"], located.digest):
         print("export: note: the base model here is not the one the adapter was trained on (its content differs)")
     adapters = [parent.path for key, parent in stage.parents.items() if key.startswith(("adapter", "average"))]
     model, tokenizer = load_adapted(base, adapters), load_tokenizer(base, limit)
 
     # ---- prompts: examples are cut as in training, and leave a text the room that it had there ----------------------
-    shots, room = {}, limit - adapter["training"]["max_length"]
+    shots = {}
     if config.num_examples:
-        config.require("max_seq_length", room > 0,
-                       f"write more than the {limit - room} tokens of a text in training, or num_examples: 0")
         each = adapter["config"].get("example_max_length", TrainConfig.example_max_length)
         shots = few_shot_prompts(triplets, with_rows, tokenizer, config.num_examples, each, room, config.seed)
     prompts = prompts_of(tasks, shots)
@@ -81,7 +87,8 @@ def main(config: ExportConfig, given: dict) -> None:
 
     # ---- manifest and card ------------------------------------------------------------------------------------------
     manifest = stage.manifest({}, tasks=tasks, prompts=prompts, checks=checks, training=adapter["training"],
-                              base_model=adapter["base_model"], dtype=config.dtype, max_seq_length=limit,
+                              base_model=adapter["base_model"] | {"digest": located.digest, "commit": located.commit},
+                              dtype=config.dtype, max_seq_length=limit,
                               dimension=merged.config.hidden_size)
     render(work, manifest)
     stage.finish(manifest)

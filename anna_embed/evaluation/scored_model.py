@@ -43,6 +43,7 @@ class ScoredModel:
         self.name = OWN if self.is_ours else at.reference
         self.what = ("a model of ours" if self.is_ours else "a bare decoder: its last token, our prompts" if is_bare
                      else "a SentenceTransformer, with its own prompts if it has any")
+        self.example_length = manifest.get("training", {}).get("example_max_length", TrainConfig.example_max_length)
         self.tasks = manifest.get("tasks", {}) | (tasks_of("pairs", pairs) if pairs else {})
         self.own = {} if self.is_instructed else _own_prompts(self.path)
         self.prompts = self._prompts(manifest.get("prompts", {}), pairs)
@@ -69,8 +70,7 @@ class ScoredModel:
         self.config.require("max_length", limit > self.config.max_length,
                             f"the model takes {limit} tokens, which leaves no room for examples")
         return few_shot_prompts(pairs, with_rows, load_tokenizer(self.path, limit), self.config.num_examples,
-                                TrainConfig.example_max_length, limit - self.config.max_length, self.config.seed,
-                                "pairs", PAIRS)
+                                self.example_length, limit - self.config.max_length, self.config.seed, "pairs", PAIRS)
 
     @cached_property
     def load(self) -> Callable[[], Encode]:

@@ -21,7 +21,7 @@ def asked_prompt(model, prompt: str | None, task: str | None, instruction: str |
             nothing else is given, `query` and `document` name the prompts of those names.
         instruction (`str`, *optional*): Goes before `prompt`, too.
         examples (`Sequence[tuple[str, str]]`, *optional*): Pairs of query and response to put in front, instead of the
-            stored ones. Each side is cut as in training.
+            stored ones. Each side is cut to the 256 tokens that training allows by default.
 
     Raises:
         [`RecipeError`]: there is no such task, or what is given does not go together or is no pair of strings.

@@ -15,7 +15,7 @@ def load_encoder(path: str, max_length: int, batch_size: int, dtype: str):
     A model whose last token's state is the embedding goes through the engine, any other through the stock library.
 
     Args:
-        path (`str`): A SentenceTransformer's folder.
+        path (`str`): A SentenceTransformer's folder, be it a transformer or static embeddings.
         max_length (`int`): Tokens of a text; a prompt has its own beside them, up to the model's limit.
         batch_size (`int`): Texts per forward pass.
         dtype (`str`): Type of the weights.
@@ -23,14 +23,18 @@ def load_encoder(path: str, max_length: int, batch_size: int, dtype: str):
     Returns:
         `Callable`: from `(list[str], prompt)` to float32 vectors of length one, (texts, dim).
     """
-    from anna_embed.model.load import Embedder
+    from sentence_transformers.sentence_transformer.modules import Transformer
 
-    model = Embedder(path, model_kwargs={"dtype": dtype})
-    most = model.max_seq_length or max_length
+    from anna_embed.model.load import open_model
+
+    model = open_model(path, model_kwargs={"dtype": dtype})
+    has_limit = isinstance(model[0], Transformer)  # static embeddings read whole texts
+    most = has_limit and model.max_seq_length or max_length
 
     def encode(texts: list[str], prompt: str) -> np.ndarray:
-        own = model.tokenizer(prompt, add_special_tokens=False)["input_ids"]
-        model.max_seq_length = min(most, max_length + len(own))
+        if has_limit:
+            own = model.tokenizer(prompt, add_special_tokens=False)["input_ids"]
+            model.max_seq_length = min(most, max_length + len(own))
         distinct = list(dict.fromkeys(texts))
         # An empty prompt is passed on as such: None would put the model's own default prompt in front.
         vectors = model.encode(distinct, prompt=prompt, batch_size=batch_size, normalize_embeddings=True,

@@ -136,16 +136,25 @@ def pools_last_token(model: SentenceTransformer) -> bool:
             and first.modality_config.get("text") == {"method": "forward", "method_output_name": "last_hidden_state"})
 
 
-def load_embedder(path_or_id: str, **kwargs) -> Embedder:
-    """What [`anna_embed.load`] does."""
-    if not path_or_id:
-        raise RecipeError("model: names nothing; give a folder or a Hub id (org/name).")
+def open_model(path_or_id: str, **kwargs) -> Embedder:
+    """Any SentenceTransformer; what cannot be loaded is told in one sentence.
+
+    Raises:
+        [`RecipeError`]: the folder or repository is none, or is damaged.
+    """
     try:
-        model = Embedder(path_or_id, **kwargs)
+        return Embedder(path_or_id, **kwargs)
     except (OSError, ValueError, RuntimeError, AssertionError, SafetensorError) as error:  # no such file, or device
         reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         raise RecipeError(f"model: '{path_or_id}' cannot be loaded ({reason[:200]}); give the folder or Hub id of a "
                           "SentenceTransformer or a decoder.") from None
+
+
+def load_embedder(path_or_id: str, **kwargs) -> Embedder:
+    """What [`anna_embed.load`] does."""
+    if not path_or_id:
+        raise RecipeError("model: names nothing; give a folder or a Hub id (org/name).")
+    model = open_model(path_or_id, **kwargs)
     if not pools_last_token(model):
         pooling = [module.pooling_mode for module in model if isinstance(module, Pooling)]
         raise RecipeError(f"model: '{path_or_id}' does not embed with its last token's state (pooling: "

@@ -1,5 +1,7 @@
 """The prompts that are stored in an exported model, with or without few-shot examples."""
 
+import math
+
 from datasets import Features
 
 from anna_embed.kinds import KINDS
@@ -18,7 +20,8 @@ def prompt_names(tasks: dict[str, dict]) -> dict[str, str]:
 
 
 def prompts_of(tasks: dict[str, dict], examples: dict[str, str]) -> dict[str, str]:
-    """Prompts by name: `query` (that of the first retrieval task), `document`, and one per task.
+    """Prompts by name: `query` (that of the first retrieval task, or else of the first task), `document` (the same if
+    that task's documents carry it, else empty), and one per task.
 
     Args:
         tasks (`dict[str, dict]`): Kind and instruction of each task.
@@ -27,7 +30,8 @@ def prompts_of(tasks: dict[str, dict], examples: dict[str, str]) -> dict[str, st
     prompts = {task: examples.get(task, query_prompt(t["instruction"])) for task, t in tasks.items()}
     first = next((task for task, t in tasks.items() if KINDS[t["kind"]].scored), next(iter(tasks)))
     named = {name: prompts[task] for task, name in prompt_names(tasks).items()}
-    return {"query": prompts[first], "document": "", **named}
+    document = prompts[first] if KINDS[tasks[first]["kind"]].symmetric else ""
+    return {"query": prompts[first], "document": document, **named}
 
 
 def few_shot_prompts(folder: str, tasks: dict[str, dict], tokenizer, number: int, each: int, room: int, seed: int,
@@ -47,4 +51,7 @@ def few_shot_prompts(folder: str, tasks: dict[str, dict], tokenizer, number: int
         rows = read_split(key, folder, task, "train", features)
         chosen = [as_example(row) for row in rows_shown(rows, task, number, seed)]
         prompts[task] = fitted_prompt(tokenizer, t["instruction"], chosen, each, room)
+        if prompts[task] != fitted_prompt(tokenizer, t["instruction"], chosen, each, math.inf):
+            print(f"note: the prompt of '{task}' has fewer than {len(chosen)} examples, as there is room for {room} "
+                  "tokens of them", flush=True)
     return prompts

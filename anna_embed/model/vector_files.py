@@ -18,7 +18,7 @@ from anna_embed import writer
 from anna_embed.artifacts import locate
 from anna_embed.digests import digest
 from anna_embed.model.chunks import chunks
-from anna_embed.model.text_files import open_texts
+from anna_embed.model.text_files import STDIN, open_texts
 from anna_embed.parsing import RecipeError
 
 CHUNK_TEXTS, CHUNK_CHARACTERS = 4096, 2**17  # some 30,000 tokens: about 20 s of two cores with SmolLM2-135M
@@ -91,12 +91,14 @@ def write_vectors(key: str, path: str, output: str, column: str | None, load: Lo
         raise RecipeError(f"output: '{output}' is there and was not made by this command (it has no '{_note(output)}' "
                           "beside it); name another file, or delete it.")
     started, work = time.time(), Path(f"{output}.partial")
+    # Before anything is written: many may search one corpus at once, and some in a folder that they can only read.
+    if path != STDIN and _is_current(output, _made_from(open_texts(key, path, column, work), load)):
+        return print(f"encode: {output} is up to date")
     work.mkdir(parents=True, exist_ok=True)
     with writer.claim("encode", work) or (work / writer.LOCK).open("a"):
         try:
             texts = open_texts(key, path, column, work)
-            made_from = load.how.made_from | {"model_digest": load.located.digest, "column": texts.column,
-                                              "input_digest": digest(texts.path)}
+            made_from = _made_from(texts, load)
             if _is_current(output, made_from):
                 print(f"encode: {output} is up to date")
             else:
@@ -111,6 +113,11 @@ def write_vectors(key: str, path: str, output: str, column: str | None, load: Lo
                 shutil.rmtree(work)
             raise
         shutil.rmtree(work)
+
+
+def _made_from(texts, load):
+    return load.how.made_from | {"model_digest": load.located.digest, "column": texts.column,
+                                 "input_digest": digest(texts.path)}
 
 
 def _encode_all(texts, number, load, batch_size, work, key):

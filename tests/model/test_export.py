@@ -131,7 +131,7 @@ def test_examples_need_room(run, capsys):
     """If this fails, examples fill the model's limit and every query is cut away."""
     with pytest.raises(RecipeError, match="max_seq_length: 64 is not possible; write more than the 64 tokens of a"):
         export(run / "artifacts", num_examples=1, max_seq_length=64)
-    assert not (run / "artifacts" / "model.partial").exists() or not any((run / "artifacts").glob("*.partial/*.json"))
+    assert not (run / "artifacts" / "model.partial").exists()
 
 
 @pytest.mark.parametrize("what, spoil", [

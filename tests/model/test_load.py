@@ -16,7 +16,11 @@ from mteb.types import PromptType
 from peft import LoraConfig
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from small import SENTENCES
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
 from torch.utils.data import DataLoader
 from transformers import AutoModel, AutoTokenizer
 
@@ -298,6 +302,26 @@ def test_a_text_without_tokens(folders, tmp_path):
 
 
 # ---- where it is used -------------------------------------------------------------------------------------------
+
+
+def test_static_embeddings_are_benchmarked_too(tmp_path):
+    """If this fails, a popular kind of SentenceTransformer ends in a traceback: it has no tokenizer of transformers
+    and no limit."""
+    words = Tokenizer(WordLevel({"[UNK]": 0, "tea": 1, "can": 2, "be": 3, "grown": 4}, unk_token="[UNK]"))
+    words.pre_tokenizer = Whitespace()
+    model = SentenceTransformer(modules=[StaticEmbedding(words, embedding_dim=8)], device="cpu")
+    model.save(str(tmp_path / "static"))
+    vectors = load_encoder(str(tmp_path / "static"), 16, 4, "float32")(["tea can be grown", "tea", "tea"], "")
+    np.testing.assert_allclose(vectors, model.encode(["tea can be grown", "tea", "tea"], normalize_embeddings=True),
+                               atol=1e-6)
+
+
+def test_the_benchmark_says_what_is_no_model(folders, tmp_path):
+    """If this fails, a broken download is a traceback after the corpus was read."""
+    shutil.copytree(folders["llama"], tmp_path / "model")
+    spoil_weights(tmp_path / "model")
+    with pytest.raises(RecipeError, match="model: '.*' cannot be loaded"):
+        load_encoder(str(tmp_path / "model"), 16, 4, "float32")
 
 
 def test_the_benchmark_encodes_with_it(folders, monkeypatch):

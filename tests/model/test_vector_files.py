@@ -111,3 +111,16 @@ def test_a_wrong_prompt_is_said_before_the_corpus_is_encoded(model, folder):
         main(["search", "--model", str(model), "--corpus", str(folder / "texts.txt"), "--query", "a", "--prompt_name",
               "quer"])
     assert not (folder / "texts.txt.npy").exists()
+
+
+def test_what_is_finished_is_read_only(model, folder, monkeypatch):
+    """If this fails, of two searches in one corpus the second is refused, and nobody can search a corpus in a folder
+    that only its owner may write into."""
+    first = encode(model, folder)
+
+    def refuse(*_):
+        raise AssertionError("something was to be written")
+
+    monkeypatch.setattr(vector_files.writer, "claim", refuse)
+    monkeypatch.setattr(vector_files.Path, "mkdir", refuse)
+    np.testing.assert_array_equal(encode(model, folder), first)
