@@ -119,11 +119,12 @@ def show_near_duplicates(arguments: argparse.Namespace) -> None:
     for part, at in locate_parts(parts, arguments.mirror, arguments.tasks).items():
         for test_set in test_sets(part):
             found |= evaluation_texts(part.name, at, test_set, arguments.documents)
-            tested.add((at.digest, f"{test_set.get('config') or 'default'}/{test_set['split']}"))
+            tested.add((at.digest, test_set.get("config"), test_set["split"]))
     evaluation, rows = EvaluationTexts(found), []
     for at in sources:
         for name, texts in training_texts(at).items():
-            if (at.digest, name.rpartition(" ")[2]) in tested:
+            config, _, split = name.removeprefix(f"{at.reference} ").rpartition("/")
+            if tested & {(at.digest, config, split), (at.digest, None, split)}:
                 continue  # a test split given as a source: it is what it is
             table, read = overlaps(name, texts, evaluation)
             rows += [overlap.as_row() | {"training_texts": read} for overlap in table]

@@ -5,6 +5,7 @@ written the manifest and the card are added and the folder takes its name by a r
 before is a hidden folder beside it until then, and takes its place again if a kill came between.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -83,6 +84,12 @@ def locate(key: str, reference: str, repo_type: str, mirrors: list[str], downloa
 def differ(one: str, other: str) -> bool:
     """Whether two digests name other content; False where a folder's and a commit of the Hub cannot be compared."""
     return one != other and one.startswith("hub:") == other.startswith("hub:")
+
+
+def at_commit(base_model: dict[str, Any]) -> str:
+    """The reference of a base model that a manifest names, at the commit that it was used at, if it has one."""
+    name, commit = base_model["name"], base_model.get("commit")
+    return f"{name.partition('@')[0]}@{commit}" if commit else name
 
 
 def read_manifest(folder: str | Path) -> dict[str, Any]:
@@ -168,7 +175,9 @@ class Stage:
         try:
             self.work.mkdir(parents=True, exist_ok=True)
             self._writing = self._writing or writer.claim(self.name, self.work)
-        except (PermissionError, NotADirectoryError, FileExistsError) as error:
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise
             raise RecipeError(f"artifacts: cannot write '{self.work}' ({error.strerror}); name a folder that you may "
                               "write into.") from None
         note = self.work / KEY

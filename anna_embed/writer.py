@@ -12,7 +12,7 @@ from anna_embed.parsing import RecipeError
 
 LOCK = ".lock"  # in the folder that is written into; the operating system gives it back when its holder dies
 TOKEN = uuid4().hex  # beside the process id, which two containers on one volume may share
-TRIES, PAUSE = 20, 0.05  # seconds
+TRIES, PAUSE = 20, 0.05  # the pause in seconds
 
 
 def wait_for(name: str, folder: Path) -> None:
@@ -33,23 +33,25 @@ def claim(name: str, folder: Path) -> TextIO | None:
     other = _other_writer(folder)
     if other:
         raise _is_written(name, other, folder)
-    lock = (folder / LOCK).open("a")
     for _ in range(TRIES):
+        folder.mkdir(parents=True, exist_ok=True)  # the other may have ended, and moved it away
+        lock = (folder / LOCK).open("a")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            lock.close()
             if _holder(folder) == _own_name():  # it is the writer already
-                lock.close()
                 return None
             time.sleep(PAUSE)  # another process may only be looking whether somebody writes
+            continue
         except OSError:  # a file system without locks
             lock.close()
             return None
-        else:
+        if _is_at(lock, folder):
             lock.truncate(0)
             print(_own_name(), file=lock, flush=True)
             return lock
-    lock.close()
+        lock.close()
     raise _is_written(name, _holder(folder), folder)
 
 
@@ -68,7 +70,18 @@ def _other_writer(folder):
 
 
 def _holder(folder):
-    return (folder / LOCK).read_text(encoding="utf-8").strip()
+    try:
+        return (folder / LOCK).read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
+
+
+def _is_at(lock, folder):
+    """Whether an open lock is the one that lies there now."""
+    try:
+        return os.path.samestat(os.fstat(lock.fileno()), (folder / LOCK).stat())
+    except OSError:
+        return False
 
 
 def _own_name():

@@ -9,7 +9,7 @@ Publishes  model (SentenceTransformer, merged weights)
 
 from recipes.publish import pushed
 
-from anna_embed.artifacts import Stage, differ, locate, read_manifest
+from anna_embed.artifacts import Stage, at_commit, differ, locate, read_manifest
 from anna_embed.config import ExportConfig, TrainConfig
 from anna_embed.fetch import go_offline
 from anna_embed.parsing import RecipeError, one_sentence, parse
@@ -17,20 +17,19 @@ from anna_embed.parsing import RecipeError, one_sentence, parse
 
 def plan(config: ExportConfig, given: dict) -> Stage:
     adapter = locate("adapter", config.input("adapter"), "model", config.mirror)
-    trained_on = read_manifest(adapter.path).get("base_model", {})
-    base = trained_on.get("name")
-    if not base:
+    base = read_manifest(adapter.path).get("base_model", {})
+    if not base.get("name"):
         raise RecipeError(f"adapter: '{adapter.reference}' has no manifest.json that names its base_model; give an "
                           "adapter made by the train stage.")
-    as_then = f"{base}@{trained_on['commit']}" if trained_on.get("commit") and "@" not in base else base
-    parents = {"adapter": adapter, "base_model": locate("base_model", as_then, "model", config.mirror),
+    parents = {"adapter": adapter, "base_model": locate("base_model", at_commit(base), "model", config.mirror),
                "triplets": locate("triplets", config.input("triplets"), "dataset", config.mirror)}
     for number, other in enumerate(config.average):
         parents[f"average.{number}"] = found = locate("average", other, "model", config.mirror)
-        named = read_manifest(found.path).get("base_model", {}).get("name")
-        if named != base:
-            raise RecipeError(f"average: '{other}' was trained on {named}, and '{adapter.reference}' on {base}; only "
-                              "adapters of one base can be averaged.")
+        its = read_manifest(found.path).get("base_model", {})
+        if its.get("name") != base["name"] or differ(its["digest"], base["digest"]):
+            raise RecipeError(f"average: '{other}' was trained on {its.get('name')}, and '{adapter.reference}' on "
+                              f"{base['name']}, or on another version of it; only adapters of one base can be "
+                              "averaged.")
     return Stage("export", f"{config.artifacts}/model", given, parents)
 
 
@@ -89,7 +88,7 @@ def main(config: ExportConfig, given: dict) -> None:
     manifest = stage.manifest({}, tasks=tasks, prompts=prompts, checks=checks, training=adapter["training"],
                               base_model=adapter["base_model"] | {"digest": located.digest, "commit": located.commit},
                               dtype=config.dtype, max_seq_length=limit,
-                              dimension=merged.config.hidden_size)
+                              dimension=merged.config.get_text_config().hidden_size)
     render(work, manifest)
     stage.finish(manifest)
 

@@ -12,7 +12,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from anna_embed.artifacts import ARTIFACTS, MANIFEST, Located, Stage, locate, read_manifest
+from anna_embed.artifacts import ARTIFACTS, MANIFEST, Located, Stage, at_commit, locate, read_manifest
 from anna_embed.digests import digest
 from anna_embed.fetch import go_offline
 from anna_embed.parsing import RecipeError, one_sentence
@@ -23,8 +23,8 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("artifacts", type=Path, help="the folder that holds a run's artifacts")
     parser.add_argument("--mirror", action="append", default=[], metavar="FOLDER",
                         help="read the base model from this folder in Hub layout, never from the network")
-    parser.add_argument("--results", action="append", default=[], metavar="FOLDER",
-                        help="further results to set beside: an artifact, or a folder of mteb's")
+    parser.add_argument("--results", action="append", default=[], metavar="FOLDER_OR_ID",
+                        help="further results to set beside: an artifact, also of the Hub, or a folder of mteb's")
     parser.add_argument("--held_out", type=int, default=160, metavar="N",
                         help="held-out pairs to encode for the section on vectors; 0 leaves it out")
     parser.add_argument("--max_length", type=int, default=128, metavar="N", help="tokens of a text there")
@@ -44,7 +44,7 @@ def plan(options: argparse.Namespace) -> Stage:
     parents = {name: Located(str(file.parent), str(file.parent), digest(file)) for name, file in there.items()}
     parents |= {f"results {path}": locate("results", path, "dataset", options.mirror) for path in options.results}
     if options.held_out and {"pairs", "model"} <= set(parents):
-        base = read_manifest(parents["model"].path)["base_model"]["name"]
+        base = at_commit(read_manifest(parents["model"].path)["base_model"])
         parents["base_model"] = locate("base_model", base, "model", options.mirror)
     given = {"held_out": options.held_out, "max_length": options.max_length}
     return Stage("report", f"{options.artifacts}/report", given, parents)

@@ -26,8 +26,8 @@ class StageConfig:
             looked for there.
         mirror (`list[str]`): Folders laid out as the Hub (`models/<org>/<name>`, `datasets/<org>/<name>`). Given one,
             nothing is read from the network.
-        push (`bool`): Publish the artifact as soon as it is made, as `recipes.publish` would: private, one commit, a
-            tag.
+        push (`bool`): Publish the artifact as soon as it is made, as `recipes.publish` would: one commit, a tag, and
+            private unless `private` is false.
         namespace (`str`): User or organisation that owns the repositories.
         prefix (`str`): Repositories are named `<namespace>/<prefix>-<artifact>`.
         tag (`str`): Names the release; a tag that exists at another commit is an error.

@@ -20,7 +20,8 @@ class ConvertConfig(StageConfig):
     Args:
         tasks (`list[dict]`): Each a name of the sources table with what differs (`{name: BoolQ, limit: 900}`), or a
             source of your own (`name, kind, instruction, path, columns`).
-        decontaminate (`bool`): Drop every training row whose text occurs in a test set named here.
+        decontaminate (`bool`): Drop every training row whose text occurs in a test set named here. Those that occur
+            in held-out rows are dropped in any case.
         test_sets (`list[dict]`): Further evaluation sets to audit against: `{path, config, split}`.
     """
 

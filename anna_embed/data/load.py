@@ -37,9 +37,7 @@ def load_rows(key: str, at: Located, config: str | None, split: str, files: list
     try:
         if files or Path(at.path).is_file():
             return _load_files(key, at, list(files), split)
-        at_commit = {"revision": at.commit, "cache_dir": _cache(at)}
-        is_csv = isinstance(load_dataset_builder(at.path, config, **at_commit).config, CsvConfig)
-        return load_dataset(at.path, config, split=split, **at_commit, **(WORDS if is_csv else {}))
+        return _load_split(at, config, split)
     except RecipeError:
         raise
     except (httpx.HTTPError, LocalEntryNotFoundError, ConnectionError) as error:
@@ -50,6 +48,17 @@ def load_rows(key: str, at: Located, config: str | None, split: str, files: list
         if isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.ENOSPC:
             raise error.__cause__ from None  # a full disk is no fault of the data
         raise RecipeError(f"{key}: cannot read {what}: {_reason(at, error)}; {remedy}.") from None
+
+
+def _load_split(at, config, split):
+    where = {"revision": at.commit, "cache_dir": _cache(at)}
+    read = load_dataset_builder(at.path, config, **where).config
+    if isinstance(read, CsvConfig) and read.na_values is None and read.keep_default_na:
+        try:
+            return load_dataset(at.path, config, split=split, **where, **WORDS)
+        except DatasetGenerationError:  # a column of numbers that says "NA" where there is none
+            pass
+    return load_dataset(at.path, config, split=split, **where)
 
 
 def _cache(at):

@@ -48,7 +48,7 @@ def training(source: Source, at: Located, seed: int, protected: Protected) -> Ta
     held-out rows are dropped in any case.
 
     Raises:
-        [`RecipeError`]: every row occurs in a test set.
+        [`RecipeError`]: every row occurs in a test set or in held-out rows.
     """
     pairs, corpus, dropped, steps = read_pairs(source, at, source.split, seed)
     over = 0
@@ -57,7 +57,10 @@ def training(source: Source, at: Located, seed: int, protected: Protected) -> Ta
         if not pairs:
             raise source.error(f"all training pairs occur in held-out rows ({dict(seen)}); train on another split.")
         dropped += seen
-        steps += Counter({"negatives that occur in held-out rows": gone})
+        size = len(corpus)
+        corpus = {i: text for i, text in corpus.items() if not protected.held_out.owner(text)}
+        steps += Counter({"negatives that occur in held-out rows": gone,
+                          "passages that occur in held-out rows": size - len(corpus)})
         pairs, over = sample(pairs, source.limit, seed)
     clean, seen, gone = drop_protected(pairs, source.kind, protected)
     steps += overlaps(pairs, source.kind, protected)

@@ -35,7 +35,8 @@ def read_scores(folder: str) -> pd.DataFrame:
     """Scores of the benchmark's tasks in a results artifact, or in a folder of mteb's results (`results/<org>__<name>/
     <revision>/<task>.json`: a cache, a submission, a clone of the results repository).
 
-    Scores on data that is not mteb's (those with a `note`) are left out: they compare with no other.
+    Scores on data that is not mteb's, or was not checked (those with a `note`), are left out: they compare with no
+    other.
 
     Returns:
         `pd.DataFrame`: `model`, `task`, `type` and `main_score`.

@@ -84,8 +84,8 @@ def run_tasks(candidate: Candidate, located: dict[Part, Located], cache: Path) -
         cache (`Path`): Keeps mteb's results (`results/<name>/<revision>/<task>.json`) and our record of each.
 
     Returns:
-        `list[dict]`: `task`, `metric`, `value`, `n`, `note` (how the data differs from mteb's, or None), and how the
-        score was made: `prompt`, `data`, `split`, `seconds`, `differs`.
+        `list[dict]`: `task`, `metric`, `value`, `n`, `note` (how the data differs from mteb's, or that it was not
+        checked, or None), and how the score was made: `prompt`, `data`, `split`, `seconds`, `differs`.
     """
     logging.getLogger("mteb").setLevel(logging.ERROR)  # what it warns of is that a task has a newer version
     warnings.filterwarnings("ignore", message="The task '.*' is superseded")
@@ -124,7 +124,7 @@ def _run(part, candidate, prompt, at, revision, cache) -> dict:
     counted = copies.statistics(task)
     differs = copies.differences(task, counted)
     described = all(copies.described(task, split, subset) for split in task.eval_splits for subset in task.hf_subsets)
-    note = copies.note(differs) if described or not Path(at.path).exists() else copies.UNCHECKED
+    note = copies.note(differs) or (copies.UNCHECKED if Path(at.path).exists() and not described else None)
     if part.queries or part.documents:
         cut(task, part)
         counted = copies.statistics(task)

@@ -159,6 +159,7 @@ def mean_of(benchmark: str | None, records: list[dict]) -> list[dict]:
         if not set(names) <= set(known):
             return []
         values.append(sum(known[name]["value"] for name in names) / len(names))
-    note = "some of them on data that is not mteb's" if any(record.get("note") for record in records) else None
+    is_noted = any(record.get("note") for record in records)
+    note = "some of them on data that is not mteb's, or was not checked" if is_noted else None
     return [{"task": f"{benchmark}, all tasks", "metric": "mean", "value": round(sum(values) / len(values), 6),
              "n": len(tasks), "note": note}]

@@ -44,7 +44,8 @@ def scores(table: list[dict], of_mteb: set[str] = frozenset(), more: pd.DataFram
                              "beside public models; the benchmark stage runs such tasks (--tasks, --panel, "
                              "--benchmark).")
     if (known & note).any():
-        section.parts += ["Scores on data that is not mteb's compare with no others:", _rows_table(rows[known & note])]
+        section.parts += ["Scores on data that is not mteb's, or was not checked, compare with no others:",
+                          _rows_table(rows[known & note])]
     if (others := ~known & ~held_out).any():
         section.parts += [f"Tasks of mteb that are not in {BENCHMARK}, and means:", _rows_table(rows[others])]
     return section

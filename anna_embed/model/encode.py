@@ -23,12 +23,12 @@ def load_encoder(path: str, max_length: int, batch_size: int, dtype: str):
     Returns:
         `Callable`: from `(list[str], prompt)` to float32 vectors of length one, (texts, dim).
     """
-    from sentence_transformers.sentence_transformer.modules import Transformer
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 
     from anna_embed.model.load import open_model
 
     model = open_model(path, model_kwargs={"dtype": dtype})
-    has_limit = isinstance(model[0], Transformer)  # static embeddings read whole texts
+    has_limit = not isinstance(model[0], StaticEmbedding)  # which reads whole texts
     most = has_limit and model.max_seq_length or max_length
 
     def encode(texts: list[str], prompt: str) -> np.ndarray:
@@ -60,6 +60,7 @@ def lay_out_untrained(base: str, folder: Path) -> None:
     for file in Path(base).iterdir():
         if file.suffix in (".safetensors", ".bin") or file.name in ("config.json", "model.safetensors.index.json"):
             (folder / file.name).symlink_to(file.resolve())
+    config = config.get_text_config()
     load_tokenizer(base, config.max_position_embeddings).save_pretrained(folder)
     portable_tokenizer(folder)
     write_layout(folder, config.hidden_size, config.max_position_embeddings, {})

@@ -68,7 +68,7 @@ def write_model(model, tokenizer, folder: Path, dtype: str, max_seq_length: int,
     tokenizer.save_pretrained(folder)
     portable_config(folder, dtype)
     portable_tokenizer(folder)
-    write_layout(folder, merged.config.hidden_size, max_seq_length, prompts)
+    write_layout(folder, merged.config.get_text_config().hidden_size, max_seq_length, prompts)
     return merged
 
 

@@ -20,8 +20,8 @@ def prompt_names(tasks: dict[str, dict]) -> dict[str, str]:
 
 
 def prompts_of(tasks: dict[str, dict], examples: dict[str, str]) -> dict[str, str]:
-    """Prompts by name: `query` (that of the first retrieval task, or else of the first task), `document` (the same if
-    that task's documents carry it, else empty), and one per task.
+    """Prompts by name: `query` (that of the first retrieval task, or else of the first task), `document` (that task's
+    instruction, if its documents carry it, else empty), and one per task.
 
     Args:
         tasks (`dict[str, dict]`): Kind and instruction of each task.
@@ -30,7 +30,7 @@ def prompts_of(tasks: dict[str, dict], examples: dict[str, str]) -> dict[str, st
     prompts = {task: examples.get(task, query_prompt(t["instruction"])) for task, t in tasks.items()}
     first = next((task for task, t in tasks.items() if KINDS[t["kind"]].scored), next(iter(tasks)))
     named = {name: prompts[task] for task, name in prompt_names(tasks).items()}
-    document = prompts[first] if KINDS[tasks[first]["kind"]].symmetric else ""
+    document = query_prompt(tasks[first]["instruction"]) if KINDS[tasks[first]["kind"]].symmetric else ""
     return {"query": prompts[first], "document": document, **named}
 
 

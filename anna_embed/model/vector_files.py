@@ -92,7 +92,8 @@ def write_vectors(key: str, path: str, output: str, column: str | None, load: Lo
                           "beside it); name another file, or delete it.")
     started, work = time.time(), Path(f"{output}.partial")
     # Before anything is written: many may search one corpus at once, and some in a folder that they can only read.
-    if path != STDIN and _is_current(output, _made_from(open_texts(key, path, column, work), load)):
+    if path != STDIN and Path(output).exists() and not work.exists() and _is_current(
+            output, _made_from(open_texts(key, path, column, work), load)):
         return print(f"encode: {output} is up to date")
     work.mkdir(parents=True, exist_ok=True)
     with writer.claim("encode", work) or (work / writer.LOCK).open("a"):

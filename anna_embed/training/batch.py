@@ -120,7 +120,7 @@ def _queries(rows, task, tokenizer, config, seed, fixed):
     cut = cut_to_fit(tokenizer, prompt, [row["query"] for row in rows], config.max_length)
     strings = []
     for group in examples.groups_of(rows, config.example_group_size):
-        drawn = examples.draw(rows, group, config.max_examples, rng, fixed)
+        drawn = examples.draw(rows, group, config.max_examples, rng, fixed, task["kind"])
         shared = fitted_prompt(tokenizer, task["instruction"], drawn, config.example_max_length,
                                config.prompt_max_length - config.max_length)
         strings += [shared + cut[i] for i in group]

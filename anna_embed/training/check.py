@@ -62,11 +62,11 @@ def check_model(model) -> None:
 
 
 def check_schedule(arguments, steps: int) -> None:
-    """Raises [`RecipeError`] if all of so many steps are warm-up, the first of which has a learning rate of 0."""
-    if arguments.get_warmup_steps(steps) >= steps:
-        raise RecipeError(f"warmup_steps: {arguments.warmup_steps:g} makes all of the {steps} step(s) warm-up, in "
-                          "which little or nothing is learnt; train for more steps (max_steps, num_train_epochs), or "
-                          "lower it.")
+    """Raises [`RecipeError`] if the only step is one of warm-up, the first of which has a learning rate of 0."""
+    if steps == 1 and arguments.get_warmup_steps(1) and arguments.lr_scheduler_type != "constant":
+        raise RecipeError(f"warmup_steps: {arguments.warmup_steps:g} makes the only step one of warm-up, at a "
+                          "learning rate of 0; train for more steps (max_steps, num_train_epochs), or write "
+                          "warmup_steps: 0.")
 
 
 def check_task(name: str, task: dict, rows, tokenizer, config) -> None:

@@ -25,7 +25,7 @@ class MarkComplete(TrainerCallback):
 
 class OfThisRun(TrainerCallback):
     """What a resumed run does not take from its checkpoint: where the best one lies, should their folder have been
-    moved, and how often it logs and saves."""
+    moved, and how often it logs, scores and saves."""
 
     def on_train_begin(self, args, state, control, **kwargs):
         if state.best_global_step:
@@ -56,10 +56,11 @@ class SaveOnTerm(TrainerCallback):
             control.should_save = control.should_training_stop = True
 
     def on_epoch_end(self, args, state, control, **kwargs):
-        if self.stopped and state.epoch % 1:  # in the middle of an epoch: what is due at its end is not due yet
-            control.should_save = control.should_evaluate = control.should_log = False
-        elif self.stopped and control.should_evaluate:  # a resumed run does not come back to the end of this epoch
-            control.should_save = True
+        if self.stopped:
+            if state.epoch % 1:  # in the middle of an epoch: what is due at its end is not due yet
+                control.should_evaluate = control.should_log = False
+            # This step's checkpoint is there; it is written anew with a score, to which a resumed run does not return.
+            control.should_save = control.should_evaluate
 
     def on_train_end(self, args, state, control, **kwargs):
         if self._before is not None:

@@ -10,14 +10,16 @@ def groups_of(rows: list[dict], size: int) -> list[list[int]]:
     return [list(range(start, min(start + size, len(rows)))) for start in range(0, len(rows), size)]
 
 
-def draw(rows: list[dict], group: list[int], most: int, rng: random.Random,
-         fixed: list[dict] | None = None) -> list[tuple[str, str]]:
+def draw(rows: list[dict], group: list[int], most: int, rng: random.Random, fixed: list[dict] | None = None,
+         kind: str = "retrieval") -> list[tuple[str, str]]:
     """0 to `most` pairs of query and response for one group of rows.
 
     An example never shares its query or its positive with a row of the group, in either role, and its positive is no
-    sibling positive of such a row. The response is the positive; for rows that have a category or intent it is that,
-    and may be that of the query: examples are drawn whatever its label is, so one that is shown says nothing of it,
-    while one that never was the query's own would say what it is not.
+    sibling positive of such a row. The response is the positive; for rows that have a category or intent it is that.
+
+    In classification, where the positive is the label's text, only the query counts: examples are drawn whatever the
+    label is, so one that is shown says nothing of it, while one that never was the query's own would say what it is
+    not.
 
     Args:
         rows (`list[dict]`): The batch, from which the examples are drawn.
@@ -25,10 +27,11 @@ def draw(rows: list[dict], group: list[int], most: int, rng: random.Random,
         most (`int`): How many at most; each number is as likely.
         rng (`random.Random`): Draws them.
         fixed (`list[dict]`, *optional*): Rows to show instead, all of them but those that would give an answer away.
+        kind (`str`): Of the task.
     """
     taken = {rows[i]["query"] for i in group}
-    taken |= {rows[i]["positive"] for i in group if rows[i]["positive"] != rows[i]["label"]}
     right = {name for i in group for name in rows[i]["sibling_positive_ids"]}
+    taken |= {rows[i]["positive"] for i in group if kind != "classification"}
     possible = [r for r in (rows if fixed is None else fixed)
                 if r["query"] not in taken and r["positive"] not in taken and r["positive_id"] not in right
                 and as_example(r)]

@@ -1,7 +1,8 @@
-"""`EmbeddingTrainer`: soft InfoNCE on packed rows, the same on any number of processes and under any token budget."""
+"""`EmbeddingTrainer`: soft InfoNCE on packed rows, the same on any number of processes."""
 
 import math
 import time
+from pathlib import Path
 
 import torch
 from accelerate.utils import broadcast_object_list
@@ -13,7 +14,7 @@ from anna_embed.engine import count, embed_row, in_caller_order, plan
 from anna_embed.kinds import KINDS
 from anna_embed.parsing import RecipeError
 from anna_embed.training.check import check_arguments, check_model, check_schedule, check_tasks
-from anna_embed.training.checkpoints import MarkComplete, OfThisRun, SaveOnTerm
+from anna_embed.training.checkpoints import MARK, MarkComplete, OfThisRun, SaveOnTerm
 from anna_embed.training.gather import sum_across
 from anna_embed.training.held_out import check_best, tokens_of
 from anna_embed.training.norms import shorten_norms
@@ -172,6 +173,13 @@ class EmbeddingTrainer(Trainer):
     def _determine_best_metric(self, metrics, trial) -> bool:
         """With `save_strategy: best` this says whether to save, and must not undo what SIGTERM has asked for."""
         return super()._determine_best_metric(metrics, trial) or self.save_on_term.stopped
+
+    def _save_checkpoint(self, model, trial) -> None:
+        """A checkpoint that is written anew, with the score of its step, counts as none until it is whole again."""
+        if self.is_world_process_zero():
+            Path(self.args.output_dir, f"checkpoint-{self.state.global_step}", MARK).unlink(missing_ok=True)
+        self.accelerator.wait_for_everyone()
+        super()._save_checkpoint(model, trial)
 
     # ---- what is said -----------------------------------------------------------------------------------------------
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:

@@ -32,6 +32,14 @@ def test_words_in_a_folder_of_csv_files(stage):
     assert sorted(zip(rows["query"], rows["label"])) == [("abc d", "None"), ("def g", "refund"), ("null", "refund")]
 
 
+def test_a_long_column_of_numbers_with_gaps(stage):
+    """If this fails, a folder of CSV files is refused for an "NA" in a column of numbers that no recipe reads."""
+    rows = [f"text {n},{'ab'[n % 2]},{n if n % 500 else 'NA'}" for n in range(1, 10_600)]  # read 10,000 at a time
+    stage.data("folder/train.csv", "\n".join(["text,label,size", *rows]) + "\n")
+    stage.run([INTENTS | {"path": str(stage.folder / "folder"), "limit": 20}])
+    assert set(stage.rows("intents")["label"]) == {"a", "b"}
+
+
 def test_no_number_is_no_label(stage):
     """If this fails, rows without a label in a frame that pandas wrote are a class called "nan", which is trained."""
     rows = '{"text": "a", "label": 1.0}\n{"text": "b", "label": NaN}\n{"text": "c", "label": 2.0}\n'
@@ -87,6 +95,7 @@ def test_held_out_rows_are_never_trained_on(stage):
               decontaminate=False)
     assert stage.manifest()["rows"]["questions"] == {"test": 2, "train": 8}
     assert not set(stage.rows("questions")["query"]) & set(stage.rows("questions", "test")["query"])
+    assert not set(stage.rows("questions-corpus")["text"]) & set(stage.rows("questions", "test")["positive"])
 
 
 def test_overlaps_of_a_literal_recipe_are_those_of_its_sample(stage):

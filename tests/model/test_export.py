@@ -20,6 +20,7 @@ from anna_embed.artifacts import read_manifest
 from anna_embed.config import ExportConfig
 from anna_embed.model.encode import lay_out_untrained, load_encoder
 from anna_embed.model.export import load_adapted, vectors_of
+from anna_embed.model.stored_prompts import prompts_of
 from anna_embed.parsing import RecipeError
 from anna_embed.prompts import query_prompt
 from anna_embed.tokens import load_tokenizer, tokenize
@@ -81,6 +82,16 @@ def test_queries_and_documents_get_their_prompts(trainer, stock):
     np.testing.assert_allclose(stock.encode_document(TEXTS), trainer(TEXTS)[1], atol=1e-5)
     asked = [stock.prompts["query"] + text for text in TEXTS]
     np.testing.assert_allclose(stock.encode_query(TEXTS), trainer(asked)[1], atol=1e-5)
+
+
+def test_documents_of_symmetric_tasks_get_their_instruction():
+    """If this fails, a model of graded pairs alone encodes what is searched in a way that was never trained."""
+    asked = query_prompt("Do they say the same?")
+    tasks = {"graded": {"kind": "sts", "instruction": "Do they say the same?"}}
+    assert prompts_of(tasks, {"graded": f"examples\n\n{asked}"}) == {
+        "query": f"examples\n\n{asked}", "document": asked, "graded": f"examples\n\n{asked}"}
+    questions = {"questions": {"kind": "retrieval", "instruction": "Find it"}}
+    assert prompts_of(tasks | questions, {})["document"] == ""
 
 
 def test_pooled_by_hand(run, trainer, stock):

@@ -23,7 +23,7 @@ from anna_embed.training.inputs import parents_of
     ({"label_smoothing_factor": 0.1}, "label_smoothing_factor: 0.1 .*leave it out"),
     ({"max_steps": 0}, "max_steps: 0 with num_train_epochs: .* is no training"),
     ({"max_steps": -1, "num_train_epochs": 0}, "num_train_epochs: 0 is no training"),
-    ({"max_steps": 1, "warmup_steps": 0.1}, "warmup_steps: 0.1 makes all of the 1 step"),
+    ({"max_steps": 1, "warmup_steps": 0.1}, "warmup_steps: 0.1 makes the only step one of warm-up"),
     ({"push_to_hub": True}, "push_to_hub: True .*recipes.publish"),
 ])
 def test_settings_that_would_be_ignored(tiny_model, tmp_path, arguments, sentence):

@@ -56,8 +56,8 @@ def test_how_many():
 def test_few_labels_leave_examples():
     """With two labels every group has both: a task like that would never see an example in training; and with ten
     only labels that are wrong would be shown, which tells what the right one is not."""
-    rows = [triplet(f"text {n}", "xy"[n % 2], label="xy"[n % 2]) for n in range(40)]
-    drawn = [draw(rows, list(range(8)), 3, random.Random(seed)) for seed in range(200)]
+    rows = [triplet(f"text {n}", "xy"[n % 2]) for n in range(40)]
+    drawn = [draw(rows, list(range(8)), 3, random.Random(seed), kind="classification") for seed in range(200)]
     assert {len(some) for some in drawn} == {0, 1, 2, 3}
     assert {label for some in drawn for _, label in some} == {"x", "y"}
     assert not {query for some in drawn for query, _ in some} & {row["query"] for row in rows[:8]}
