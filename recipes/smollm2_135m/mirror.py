@@ -54,6 +54,7 @@ def state_dict(file: Path) -> dict:
 
 def bge_small(source: Path, output: Path) -> None:
     """Writes a SentenceTransformer with the pooling and the query prompt of its authors."""
+    import torch
     from sentence_transformers import SentenceTransformer, models
     from transformers import AutoTokenizer, BertConfig, BertModel
 
@@ -63,6 +64,7 @@ def bge_small(source: Path, output: Path) -> None:
     plain = output / "plain"
     model.save_pretrained(plain)
     AutoTokenizer.from_pretrained(source).save_pretrained(plain)
+    torch.manual_seed(0)  # loading adds a pooler that nothing uses: the same content every time
     transformer = models.Transformer(str(plain), max_seq_length=512)
     pooling = models.Pooling(transformer.get_embedding_dimension(), pooling_mode="cls")
     SentenceTransformer(modules=[transformer, pooling, models.Normalize()], prompts={
