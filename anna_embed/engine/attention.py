@@ -45,7 +45,8 @@ def block_attention(module, query, key, value, attention_mask, dropout=0.0, scal
     prefix = key.shape[2] - query.shape[2]
     if prefix > 0:
         window = flat.split([sum(sizes), len(flat) - sum(sizes)])[1].view(-1, prefix)
-        out = _behind_prefix(*states, blocks, masks, window, scaling)
+        with torch.autocast(query.device.type, enabled=False):  # it would round the scores
+            out = _behind_prefix(*states, blocks, masks, window, scaling)
     elif query.device.type == "cpu" and dropout == 0:
         out = BlockProducts.apply(*states, blocks, masks, scaling)
     else:
