@@ -6,7 +6,6 @@ before is a hidden folder beside it until then, and takes its place again if a k
 """
 
 import errno
-import hashlib
 import json
 import os
 import re
@@ -14,13 +13,14 @@ import shutil
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TextIO
 
 from anna_embed import writer
 from anna_embed.config.base import HOW
-from anna_embed.digests import code_digest, digest
+from anna_embed.digests import code_digest, digest, digest_of
 from anna_embed.fetch import fetch
 from anna_embed.origin import code_commit, hardware
 from anna_embed.parsing import RecipeError
@@ -105,7 +105,7 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
         manifest = None
     if not isinstance(manifest, dict):
         raise RecipeError(f"'{file}' is no manifest; delete the folder '{folder}' and run its stage again.")
-    return manifest
+    return manifest if "stage" in manifest else {}  # others write files of this name too
 
 
 @dataclass
@@ -131,7 +131,7 @@ class Stage:
     def config(self) -> dict[str, Any]:
         return {k: v for k, v in sorted(self.given.items()) if k not in HOW and k not in self.parents}
 
-    @property
+    @cached_property  # of the state at the start: while the stage runs, the parents' manifests may change
     def key(self) -> str:
         parents = {key: parent.digest for key, parent in self.parents.items()}
         made_from = {"stage": self.name, "config": self.config, "parents": parents}
@@ -139,8 +139,8 @@ class Stage:
             told = {key: read_manifest(parent.path) for key, parent in self.parents.items()}
             made_from["tasks"] = {key: {name: [task["kind"], task["instruction"]]
                                         for name, task in manifest.get("tasks", {}).items()}
-                                  for key, manifest in told.items() if "stage" in manifest}
-        return hashlib.sha256(json.dumps(made_from, sort_keys=True, default=str).encode()).hexdigest()
+                                  for key, manifest in told.items() if manifest}
+        return digest_of(made_from)
 
     @property
     def is_current(self) -> bool:
@@ -182,6 +182,8 @@ class Stage:
                               "write into.") from None
         note = self.work / KEY
         if not note.is_file() or note.read_text() != self.key:
+            if note.is_file():
+                print(f"{self.name}: {self.work} was begun with other settings or inputs; begun anew", flush=True)
             _remove(entry for entry in self.work.iterdir() if entry.name != writer.LOCK)
             note.write_text(self.key)
         return self.work
@@ -212,7 +214,7 @@ class Stage:
             if file.is_file():
                 file.chmod((self.work / MANIFEST).stat().st_mode)
         if Path(self.output).exists():
-            shutil.rmtree(self.old, ignore_errors=True)
+            _remove([self.old], strict=False)
             os.rename(self.output, self.old)
         os.rename(self.work, self.output)
         self._tidy()
@@ -235,7 +237,7 @@ class Stage:
 
     def _tidy(self):
         """Removes what is left over from making the artifact, last of all the sign that there is such."""
-        shutil.rmtree(self.old, ignore_errors=True)
+        _remove([self.old], strict=False)
         # Not strict: another process that finds the artifact made may tidy up, too.
         _remove((entry for entry in Path(self.output).glob(".*") if entry.name != KEY), strict=False)
         Path(self.output, KEY).unlink(missing_ok=True)

@@ -1,7 +1,9 @@
 """Content digests: what an artifact is keyed by."""
 
 import hashlib
+import json
 from pathlib import Path
+from typing import Any
 
 DESCRIBING = ("manifest.json", "README.md", "training_log.json")  # of the content, or of the time it took
 
@@ -16,6 +18,19 @@ def digest(path: Path) -> str:
         if file.is_file() and name not in DESCRIBING and not any(p.startswith(".") for p in name.split("/")):
             total.update(f"{name}\0{_sha256(file)}\0".encode())
     return total.hexdigest()
+
+
+def digest_of(facts: dict[str, Any]) -> str:
+    """SHA-256 over names and values."""
+    return hashlib.sha256(json.dumps(_sortable(facts), sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _sortable(value):
+    """Dictionaries whose keys are of several types (labels: 0, 1 and '-') with strings for keys."""
+    if isinstance(value, dict):
+        mixed = len({type(key) for key in value}) > 1
+        return {str(key) if mixed else key: _sortable(v) for key, v in value.items()}
+    return [_sortable(v) for v in value] if isinstance(value, (list, tuple)) else value
 
 
 def _sha256(file: Path) -> str:

@@ -41,4 +41,5 @@ def licence_of(folder: str | Path) -> str | None:
     except yaml.YAMLError:
         return None
     named = front.get("license") if isinstance(front, dict) else None
-    return front.get("license_name", named) if named == "other" else named
+    named = front.get("license_name", named) if named == "other" else named
+    return ", ".join(map(str, named)) if isinstance(named, list) else named

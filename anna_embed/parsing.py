@@ -7,13 +7,16 @@ import os
 import sys
 import warnings
 from contextlib import contextmanager
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import yaml
 
 from anna_embed.value_types import fits, fits_text, fits_yaml, wrong_type
+
+
+BAD_PLACE = (PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError)  # of a path that somebody gave
 
 
 class RecipeError(ValueError):
@@ -44,10 +47,17 @@ def parse(dataclass_types, argv=None):
     file, stated, typed = *_read_config(argv), _typed(argv)
     _check(file, stated, types, fits_yaml)
     _check("command line", typed, types, fits_text)
+    for key, hint in get_type_hints(types[0]).items():
+        if key in typed and "dict" in str(hint):
+            raise RecipeError(f"command line: {key}: a mapping cannot be given here; write it in the YAML file.")
     for key in (f for t in types for f in fields(t) if f.init and f.name not in {**stated, **typed}):
         if key.default is MISSING and key.default_factory is MISSING:
             raise RecipeError(f"{file or 'command line'}: the key '{key.name}' is missing: write {key.name}: <value> "
                               f"({key.metadata.get('help', 'required').rstrip('.')}).")
+    off = {key: None for key, value in typed.items() if value == "null" and key in get_type_hints(types[0])}
+    for key in off:  # argparse has no word for it
+        at = next(n for n, word in enumerate(argv) if word.replace("-", "_") == f"__{key}")
+        argv = argv[:at] + argv[at + 2:]
     try:
         parsed = TrlParser(types).parse_args_and_config(argv)
     except RecipeError:
@@ -55,8 +65,18 @@ def parse(dataclass_types, argv=None):
     except ValueError as error:  # what transformers' own dataclasses refuse
         reason = " ".join(str(error).split()).rstrip(".")
         raise RecipeError(f"{file or 'command line'}: {reason}; mend that key.") from None
-    given = {key: getattr(p, key) for key in {**stated, **typed} for p in parsed if key in {f.name for f in fields(p)}}
+    parsed = (replace(parsed[0], **off), *parsed[1:]) if off else parsed
+    hints = {name: hint for t in types for name, hint in get_type_hints(t).items()}
+    given = {key: _as_stated(getattr(p, key), hints[key])
+             for key in {**stated, **typed} for p in parsed if key in {f.name for f in fields(p)}}
     return *parsed, given
+
+
+def _as_stated(value, hint):
+    """`1` as `1.0` where a float is asked for: what a YAML file and the command line state alike has one key."""
+    options = get_args(hint) or (hint,)
+    is_whole = isinstance(value, int) and not isinstance(value, bool)
+    return float(value) if is_whole and float in options and int not in options else value
 
 
 def _print_help(parser):
@@ -170,6 +190,8 @@ def one_sentence():
         if error.errno == errno.ENOSPC:
             _stop(f"the disk is full while writing '{error.filename or 'an artifact'}'; free some space and run the "
                   "same command again: it continues where it stopped.")
+        if isinstance(error, BAD_PLACE) and error.filename:
+            _stop(f"cannot use '{error.filename}' ({error.strerror}); name another file or folder.")
         raise
 
 

@@ -1,9 +1,11 @@
 """Parquet in Hub layout: `<config>/<split>-00000-of-00001.parquet`, one schema per config."""
 
 import math
+from glob import escape
 from pathlib import Path
 
-from datasets import Dataset, Features, disable_progress_bars, load_dataset
+import datasets
+from datasets import Dataset, Features, concatenate_datasets, disable_progress_bars, load_dataset
 
 from anna_embed.artifacts import Located, differ, read_manifest
 from anna_embed.parsing import RecipeError
@@ -12,11 +14,15 @@ disable_progress_bars()  # the stages show their own, one per task
 
 
 SHARD_BYTES = 500 * 10**6  # in memory; the Hub's viewer and clients like files of this size
+PIECE = 10_000  # rows made into columns at once: a column of strings holds at most 2 GB in one piece
 
 
 def from_rows(rows: list[dict], features: Features) -> Dataset:
     """The columns of rows."""
-    return Dataset.from_dict({column: [row[column] for row in rows] for column in features}, features=features)
+    pieces = [rows[first: first + PIECE] for first in range(0, max(1, len(rows)), PIECE)]
+    return concatenate_datasets([
+        Dataset.from_dict({column: [row[column] for row in piece] for column in features}, features=features)
+        for piece in pieces])
 
 
 def write_split(folder: Path, config: str, split: str, rows: list[dict] | Dataset, features: Features) -> int:
@@ -54,7 +60,9 @@ def read_split(key: str, folder: str, config: str, split: str, features: Feature
     if not files:
         raise RecipeError(f"{key}: '{folder}' has no rows of task '{config}', split '{split}'; name an artifact that "
                           "has them.")
-    rows = load_dataset("parquet", data_files=files, split="train")
+    content = read_manifest(folder).get("content")  # `datasets` knows files by their path and time only
+    cache = content and f"{datasets.config.HF_DATASETS_CACHE}/{content[:32]}"
+    rows = load_dataset("parquet", data_files=[escape(file) for file in files], split="train", cache_dir=cache)
     missing = [c for c in features if c not in rows.column_names]
     if missing:
         raise RecipeError(f"{key}: '{folder}' lacks the column '{missing[0]}' in '{config}'; it has "

@@ -24,8 +24,9 @@ def load_tokenizer(path: str, max_length: int):
     if tokenizer.eos_token_id is None:
         raise RecipeError(f"model_name_or_path: the tokenizer of '{path}' has no EOS token, whose state is the "
                           "embedding; set eos_token in its tokenizer_config.json, or take another model.")
-    first = tokenizer("a")["input_ids"][0]
-    before = [tokenizer.bos_token] if first == tokenizer.bos_token_id else []
+    ids, own = (tokenizer("a", add_special_tokens=special)["input_ids"] for special in (True, False))
+    start = next((n for n in reversed(range(len(ids))) if ids[n: n + len(own)] == own), 0)
+    before = tokenizer.convert_ids_to_tokens(ids[:start])  # BOS, or what else the model wants in front
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
         single=[*before, "$A", tokenizer.eos_token],
         special_tokens=[(token, tokenizer.convert_tokens_to_ids(token)) for token in {*before, tokenizer.eos_token}])

@@ -43,6 +43,8 @@ def fits_yaml(value: Any, annotation: Any) -> bool:
 def fits_text(value: Any, annotation: Any) -> bool:
     """Whether argparse will find a word of the command line to be of that type."""
     options = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    if value == "null" and type(None) in options:
+        return True
     if not isinstance(value, str) or not set(options) <= {int, float, bool, type(None)}:
         return value is None or get_origin(annotation) is not Literal or value in map(str, get_args(annotation))
     return _fits_number(value, annotation) or (bool in options and value.lower() in TRUTHS)

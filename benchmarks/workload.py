@@ -109,8 +109,8 @@ class FullSteps(Steps):
             return super().build(step)
 
 
-def _draw_most(rows, group, most, rng, fixed=None, kind="retrieval", draw=examples.draw):
-    return draw(rows, group, most, _Most(rng.random()), fixed, kind)
+def _draw_most(rows, group, most, rng, *how, draw=examples.draw):
+    return draw(rows, group, most, _Most(rng.random()), *how)
 
 
 class _Most(random.Random):

@@ -45,6 +45,10 @@ def main() -> None:
     argv = {name: ["--config", str(options.recipe / f"{name}.yaml"), *common, *overrides(options.set, name, types)]
             for name in stages}
     parsed = {name: parse(types[name], argv[name]) for name in stages}
+    for name, (config, *_) in parsed.items():
+        if getattr(config, "dry_run", False):
+            raise RecipeError(f"{name}.dry_run: true leaves nothing for the stages behind it; run the stage alone: "
+                              f"python -m recipes.{name} --config {options.recipe / name}.yaml --dry_run true.")
 
     # ---- the stages -------------------------------------------------------------------------------------------------
     outputs, ran = {}, []

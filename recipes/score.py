@@ -57,8 +57,11 @@ def main(config: ScoreConfig, given: dict) -> None:
         cross_encoder = dense.aligned(
             reranker.load(stage.parents["reranker"].path, config.max_length, config.dtype, device))
         dense_model = dense.load(model.path, config.dtype, device)
-    documents, questions = (VectorStore(cache / "vectors", model.digest, str(dense_model.dtype), prompt)
-                            for prompt in (config.dense_document_prompt, config.dense_query_prompt))
+    prompts = config.dense_document_prompt, config.dense_query_prompt
+    # Equal prompts share a store: two would not know of each other what they have embedded.
+    stores = {prompt: VectorStore(cache / "vectors", model.digest, str(dense_model.dtype), prompt)
+              for prompt in prompts}
+    documents, questions = (stores[prompt] for prompt in prompts)
 
     # ---- score: each step in shards that the processes share; a kill loses one of each at most ----------------------
     rows, statistics = {}, {}

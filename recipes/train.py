@@ -9,6 +9,7 @@ Reads      triplets, a decoder-only base model; if named, a guide, and an adapte
 Publishes  adapter (PEFT); `training_log.json` beside it holds every logged line
 """
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -75,6 +76,7 @@ def main(config: TrainConfig, training_args, model_args, given: dict) -> None:
 
     # ---- train ------------------------------------------------------------------------------------------------------
     training_args.output_dir = str(work / ".checkpoints")
+    os.environ.setdefault("TENSORBOARD_LOGGING_DIR", f"{config.artifacts}/runs/{stage.key[:12]}")  # checkpoints go
     trainer = EmbeddingTrainer(config, tasks, rows, guide, model=model, args=training_args, processing_class=tokenizer,
                                eval_dataset=held_out, compute_metrics=score)
     texts = texts_of_steps(trainer.steps, trainer.steps.until_the_end(training_args)) if guide else []

@@ -47,16 +47,17 @@ def main(config: RerankerConfig, given: dict) -> None:
     from anna_embed.origin import licence_of
     from anna_embed.schema import CORPUS, PAIRS
     from anna_embed.tables import read_split, tasks_of
-    from anna_embed.teacher import dense
+    from anna_embed.teacher import dense, reranker
     from anna_embed.teacher.lists import training_lists
     from anna_embed.training.checkpoints import MarkComplete, last_complete
 
     # ---- read: lists of one positive and hard negatives, with soft targets ------------------------------------------
     pairs_folder = stage.parents["pairs"].path
-    tasks = [name for name, task in tasks_of("pairs", pairs_folder).items() if KINDS[task["kind"]].scored]
+    tasks = {name: task for name, task in tasks_of("pairs", pairs_folder).items() if KINDS[task["kind"]].scored}
     if not tasks:
         raise RecipeError(f"pairs: '{pairs_folder}' has no retrieval or reranking task, so nothing to rerank; add "
                           "one to convert.yaml, or leave this stage out.")
+    reranker.check_length(stage.parents["base_model"].path, config.max_length, "base_model")
     set_seed(config.seed)
     work = stage.begin()
     teacher = stage.parents["dense_model"]
@@ -86,6 +87,7 @@ def main(config: RerankerConfig, given: dict) -> None:
         learning_rate=config.reranker_learning_rate, warmup_steps=0.1, bf16=config.dtype == "bfloat16",
         use_cpu=not torch.cuda.is_available(), seed=config.seed, data_seed=config.seed, logging_steps=5, save_steps=20,
         save_total_limit=2, report_to="none")
+    arguments._n_gpu = min(1, arguments.n_gpu)  # of several, DataParallel would multiply the batch size
     trainer = CrossEncoderTrainer(model=model, args=arguments, train_dataset=Dataset.from_list(lists),
                                   loss=ListNetLoss(model), callbacks=[MarkComplete()])
     trainer.train(resume_from_checkpoint=last_complete(checkpoints))
@@ -95,7 +97,7 @@ def main(config: RerankerConfig, given: dict) -> None:
     logged = [line["loss"] for line in trainer.state.log_history if "loss" in line]  # of all steps, also before a kill
     loss = sum(logged) / len(logged) if logged else trainer.state.log_history[-1]["train_loss"]
     manifest = stage.manifest({"lists": len(lists)}, metrics={"mean ListNet loss": round(loss, 4)},
-                              tasks=tasks_of("pairs", pairs_folder),
+                              tasks=tasks,
                               base_model={"name": config.base_model, "commit": stage.parents["base_model"].commit,
                                           "licence": licence_of(stage.parents["base_model"].path)})
     render(work, manifest)

@@ -156,6 +156,56 @@ def test_key_follows_the_parents_instructions(tmp_path):
     assert key("score", "Find it") == key("score", "Find them")  # hours, in which no instruction is read
 
 
+def test_a_key_is_that_of_the_start(tmp_path):
+    """If this fails, an instruction that is edited while a model trains makes the old adapter pass for a new one."""
+    def told(instruction):
+        tasks = {"t": {"kind": "retrieval", "instruction": instruction}}
+        (tmp_path / "manifest.json").write_text(json.dumps({"stage": "convert", "tasks": tasks}))
+
+    def stage():
+        return Stage("train", str(tmp_path / "adapter"), {}, {"pairs": Located("pairs", str(tmp_path), "same rows")})
+
+    told("Find it")
+    training = stage()
+    training.begin()
+    told("Find them")
+    training.finish(training.manifest({}))
+    assert not stage().is_current
+
+
+def test_labels_of_several_types():
+    """If this fails, `labels: {0: bad, '-': none}` ends in a traceback."""
+    assert Stage("convert", "out", {"tasks": [{"labels": {0: "bad", "-": "none", None: "x"}}]}, {}).key
+
+
+def test_work_of_other_settings_is_not_lost_in_silence(tmp_path, capsys):
+    """If this fails, a slip in a key on the command line throws hours of training away without a word."""
+    stage_of(tmp_path, seed=1).begin()
+    assert not capsys.readouterr().out
+    stage_of(tmp_path, seed=2).begin()
+    assert "triplets.partial was begun with other settings or inputs" in capsys.readouterr().out
+
+
+def test_an_artifact_that_was_moved_to_another_disk(tmp_path):
+    """If this fails, a folder that is a link is replaced once, and the second run ends in a traceback."""
+    (tmp_path / "disk").mkdir()
+    for seed in range(3):
+        make(stage_of(tmp_path, seed=seed), f"rows {seed}")
+        if seed == 0:
+            (tmp_path / "triplets").rename(tmp_path / "disk" / "triplets")
+            (tmp_path / "triplets").symlink_to(tmp_path / "disk" / "triplets")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["disk", "triplets"]
+    assert (tmp_path / "triplets" / "rows.txt").read_text() == "rows 2"
+
+
+def test_a_manifest_of_somebody_else(tmp_path):
+    """If this fails, a folder of the user's own is taken for an artifact and deleted."""
+    (tmp_path / "triplets").mkdir()
+    (tmp_path / "triplets" / "manifest.json").write_text('{"name": "my model"}')
+    with pytest.raises(RecipeError, match="is there and no stage made it"):
+        stage_of(tmp_path).begin()
+
+
 def test_digest_leaves_out_what_describes_and_what_is_hidden(tmp_path):
     """If this fails, a new card or a slower run re-runs what was made from it, or a stray checkpoint does."""
     (tmp_path / "rows.txt").write_text("rows")

@@ -117,6 +117,7 @@ def test_bools_of_the_command_line(read):
     (GOOD + "dtype: int8\n", [], "recipe.yaml: dtype: 'int8' is not of type Literal['float32', 'bfloat16']"),
     (GOOD, ["--depth", "many"], "command line: depth: 'many' is not of type int"),
     (GOOD, ["--dtype", "int8"], "command line: dtype: 'int8' is not of type Literal['float32', 'bfloat16']"),
+    (GOOD, ["--depth", "null"], "command line: depth: 'null' is not of type int"),
     (GOOD + "depth: 0\n", [], "depth: 0 is not possible; "),
     (GOOD, ["--mirror"], "command line: --mirror has no value; give one, or leave --mirror out."),
     (GOOD, ["--mirror", "--depth", "5"], "command line: --mirror has no value"),
@@ -178,6 +179,34 @@ def test_exit_code_and_one_line(tmp_path):
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.startswith("error: tasks: 'BoolQQ' is not in the sources table")
     assert done.stderr.count("\n") == 1
+
+
+def test_what_the_command_line_cannot_say(read):
+    """A mapping would end in 100 lines of usage; `null` was the name of a model."""
+    recipe = "artifacts: a\nmodel_name_or_path: m\nguide: g\n"
+    config, *_, given = read(recipe + "guide_softening: 3\n", "--guide", "null", "--guide_softening", "null",
+                             types=(TrainConfig, TrainingArguments, ModelConfig))
+    assert config.guide is config.guide_softening is given["guide"] is None
+    with pytest.raises(RecipeError, match="command line: task_weights: a mapping cannot be given here; write it in"):
+        read(recipe, "--task_weights", "{a: 1}", types=(TrainConfig, TrainingArguments, ModelConfig))
+
+
+def test_one_number_is_one_key(read):
+    """If this fails, `--num_train_epochs 1` beside `num_train_epochs: 1` in the file trains again from the start."""
+    types = (TrainConfig, TrainingArguments, ModelConfig)
+    recipe = "artifacts: a\nmodel_name_or_path: m\nnum_train_epochs: 1\nmax_steps: 3\n"
+    *_, of_file = read(recipe, types=types)
+    *_, of_words = read(recipe, "--num_train_epochs", "1", types=types)
+    assert repr(of_file) == repr(of_words) and repr(of_file["num_train_epochs"]) == "1.0" and of_file["max_steps"] == 3
+
+
+def test_a_place_that_cannot_be_written(tmp_path, capsys):
+    """If this fails, `--output file.txt/vectors.npy` is a traceback."""
+    (tmp_path / "file").write_text("")
+    for use in (lambda: (tmp_path / "file" / "x").mkdir(), lambda: tmp_path.mkdir(), lambda: tmp_path.open("w")):
+        with pytest.raises(SystemExit), one_sentence():
+            use()
+        assert f"error: cannot use '{tmp_path}" in capsys.readouterr().err
 
 
 def test_other_errors_are_not_hidden():

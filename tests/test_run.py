@@ -31,8 +31,8 @@ class FakeStage:
     def is_current(self):
         if self.name in self.done:
             Path(self.output).mkdir(parents=True, exist_ok=True)
-            manifest = {"seconds": 61.4, "table": [{"model": "trained model", "task": "BoolQ", "metric": "ndcg_at_10",
-                                                    "value": 0.9, "n": 3}]}
+            row = {"model": "trained model", "task": "BoolQ", "metric": "ndcg_at_10", "value": 0.9, "n": 3}
+            manifest = {"stage": self.name, "seconds": 61.4, "table": [row]}
             Path(self.output, "manifest.json").write_text(json.dumps(manifest))
         return self.name in self.done
 
@@ -94,6 +94,7 @@ def test_options_reach_the_stages(run, monkeypatch, tmp_path):
     ([RECIPE, "--set", "max_steps=3"], "--set: 'max_steps=3' is not STAGE.KEY=VALUE with a stage of convert"),
     ([RECIPE, "--set", "train.max_steps"], "--set: 'train.max_steps' is not STAGE.KEY=VALUE"),
     ([RECIPE, "--set", "publish.tag=v1"], "--set: 'publish.tag=v1' is not STAGE.KEY=VALUE with a stage of convert"),
+    ([RECIPE, "--set", "train.dry_run=true"], "train.dry_run: true leaves nothing .*python -m recipes.train --config"),
     ([RECIPE, "--set", "benchmark.rerank_dept=3"], "unknown key 'rerank_dept'.*did you mean 'rerank_depth'"),
 ])
 def test_what_is_wrong_is_said_before_anything_runs(run, argv, sentence):

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from llama2_style import save_bos_tokenizer
 from small import SENTENCES, small_tokenizer
+from tokenizers.processors import TemplateProcessing
 
 from anna_embed.parsing import RecipeError
 from anna_embed.prompts import as_example, few_shot_prompt, fitted_prompt, query_prompt, rows_shown
@@ -38,6 +39,18 @@ def test_it_is_saved_with_the_tokenizer(both, tmp_path):
     """If this fails, the adapter's own tokenizer gives other ids than the one it was trained with."""
     both.save_pretrained(tmp_path)
     assert tokenize(load_tokenizer(str(tmp_path), LIMIT), TEXTS, LIMIT) == tokenize(both, TEXTS, LIMIT)
+
+
+def test_what_the_model_wants_in_front_stays(tiny_model, tmp_path):
+    """If this fails, a model with two tokens in front of every text (GLM's) never sees them again."""
+    tokenizer = small_tokenizer()
+    first, second = "a", "b"
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single=f"{first} {second} $A", special_tokens=[(t, tokenizer.convert_tokens_to_ids(t)) for t in "ab"])
+    tokenizer.save_pretrained(tmp_path)
+    expected = tokenizer("the sun")["input_ids"] + [tokenizer.eos_token_id]
+    assert len(expected) == 3 + len(tokenizer("the sun", add_special_tokens=False)["input_ids"])
+    assert load_tokenizer(str(tmp_path), LIMIT)("the sun")["input_ids"] == expected
 
 
 def test_padding_is_told_apart_from_text(both):

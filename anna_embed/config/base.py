@@ -10,7 +10,8 @@ from anna_embed.parsing import RecipeError, check_type
 HOW = {"artifacts", "mirror", "dry_run", "logging_steps", "logging_strategy", "disable_tqdm", "report_to",
        "run_name", "save_steps", "save_strategy", "save_total_limit", "use_cpu", "dataloader_num_workers", "pairs",
        "scores", "triplets", "adapter", "model", "reranker", "token_budget", "kept_tokens", "memory_gb", "ddp_timeout",
-       "log_level", "push", "namespace", "prefix", "tag", "private", "average"}
+       "log_level", "log_level_replica", "logging_first_step", "project", "dataloader_pin_memory", "push", "namespace",
+       "prefix", "tag", "private", "average"}
 
 
 def described(text):
@@ -47,10 +48,13 @@ class StageConfig:
         for f in fields(self):
             check_type(f.name, getattr(self, f.name), hints[f.name])
         self.require("artifacts", bool(self.artifacts.strip()), "name a folder")
-        self.require("prefix", bool(re.fullmatch(r"[A-Za-z0-9]+([._-][A-Za-z0-9]+)*", self.prefix)),
-                     "write letters and digits, parted by single '-', '_' or '.'")
-        self.require("tag", bool(re.fullmatch(r"[A-Za-z0-9][\w.-]*", self.tag)) and self.tag != "main",
-                     "write a version, for example v1")
+        parts = r"[A-Za-z0-9]+([._-][A-Za-z0-9]+)*"
+        self.require("prefix", bool(re.fullmatch(parts, self.prefix)) and len(self.prefix) <= 80,
+                     "write at most 80 letters and digits, parted by single '-', '_' or '.'")
+        fits = re.fullmatch(parts, self.tag) and not self.tag.endswith(".lock")  # which git refuses
+        self.require("tag", bool(fits) and self.tag != "main", "write a version, for example v1")
+        self.require("namespace", not self.namespace or bool(re.fullmatch(r"[\w.-]+", self.namespace, re.ASCII)),
+                     "write the name of a user or organisation alone")
         if self.push:
             self.require("namespace", bool(self.namespace), "name a user or organisation (--namespace me)")
             self.require("mirror", not self.mirror, "a mirror keeps the stage off the network: publish afterwards, "

@@ -62,7 +62,7 @@ class TrainConfig(StageConfig):
     fixed_examples: bool = field(default=False, **described("The same examples in front of all queries of a task."))
     example_max_length: int = field(default=256, **described("Tokens of each side of an example."))
     prompt_max_length: int = field(default=2048, **described("Tokens of examples, instruction and query together."))
-    example_group_size: int = field(default=32, **described("Queries that share one draw of examples."))
+    example_group_size: int = field(default=32, **described("Queries that share one draw of examples at most."))
     token_budget: int = field(default=4096, **described("Tokens per forward pass; half of it behind longer examples."))
     kept_tokens: int = field(default=0, **described("Tokens whose activations are kept instead of computed twice."))
     task_weights: dict[str, float] = field(default_factory=dict, **described("Passes over a task's rows per epoch."))
@@ -86,7 +86,10 @@ class TrainConfig(StageConfig):
             self.require(key, self.guide or getattr(self, key) == getattr(type(self), key),
                          "name a guide beside it, or leave it out")
         self.require("max_length", self.max_length >= 8, "write 8 or more tokens")
-        self.require("prompt_max_length", self.prompt_max_length >= self.max_length, "it may not be below max_length")
+        few_shot = self.max_examples > 0 or self.eval_examples > 0
+        self.require("prompt_max_length", self.prompt_max_length >= self.max_length + few_shot,
+                     f"max_length ({self.max_length}) of it is for the query: write more, or max_examples and "
+                     "eval_examples: 0" if few_shot else "it may not be below max_length")
         self.require("max_examples", 0 <= self.max_examples <= 16, "write 0 to 16; the report's recipe uses 5")
         self.require("fixed_examples", not self.fixed_examples or self.max_examples > 0,
                      "max_examples is 0: write how many there are, or leave fixed_examples out")
@@ -100,6 +103,11 @@ class TrainConfig(StageConfig):
         self.require("eval_rows", self.eval_rows >= 2, "write 2 or more rows, for example 200")
         self.require("eval_examples", 0 <= self.eval_examples <= 16, "write 0 to 16")
         self.require("push", not (self.push and self.dry_run), "a dry run makes nothing: leave push or dry_run out")
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest text that there may be, in training or among the held-out rows."""
+        return self.prompt_max_length if self.max_examples or self.eval_examples else self.max_length
 
     @property
     def guide_terms(self) -> dict[str, float]:

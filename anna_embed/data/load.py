@@ -4,9 +4,12 @@ import errno
 import gzip
 import json
 from fnmatch import fnmatch
+from glob import escape
 from pathlib import Path
 
 import datasets
+import pyarrow as pa
+import pyarrow.compute as pc
 from datasets import Dataset, load_dataset, load_dataset_builder
 from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 from datasets.packaged_modules.csv.csv import CsvConfig
@@ -62,13 +65,14 @@ def _load_split(at, config, split):
 
 
 def _cache(at):
-    """A cache of its own for every content: `datasets` knows folders by their last name only.
+    """A cache of its own for every content: `datasets` knows folders by their last name only, and files by their path
+    and time.
 
     Without it, `mirror/datasets/a/pairs` is read once and `mirror/datasets/b/pairs` then has its rows, and so has the
     folder itself after its files have changed. And when the Hub fails, the library takes what it has of a repository,
     of whatever commit.
     """
-    return f"{datasets.config.HF_DATASETS_CACHE}/{at.digest[:32] if Path(at.path).is_dir() else at.commit}"
+    return f"{datasets.config.HF_DATASETS_CACHE}/{at.digest[:32] if Path(at.path).exists() else at.commit}"
 
 
 def _load_files(key, at, patterns, split):
@@ -80,7 +84,24 @@ def _load_files(key, at, patterns, split):
     options = dict(WORDS) if builder == "csv" else {}
     options |= {"sep": "\t"} if ".tsv" in Path(found[0]).suffixes else {}
     rows_of_it = split[len(split.partition("[")[0]):]  # "[:1000]" of "train[:1000]"
-    return load_dataset(builder, data_files=found, split=f"train{rows_of_it}", **options)
+    if Path(at.path).exists():
+        found = [escape(file) for file in found]  # a name is no pattern
+    rows = load_dataset(builder, data_files=found, split=f"train{rows_of_it}", cache_dir=_cache(at), **options)
+    if "sep" in options:
+        _check_quotes(key, at, rows)
+    return rows
+
+
+def _check_quotes(key, at, rows):
+    """Between a quotation mark and the next, rows become one: then there is a tab within a value."""
+    for column, type_of in zip(rows.column_names, rows.data.schema.types):
+        if pa.types.is_string(type_of) or pa.types.is_large_string(type_of):
+            values = rows.data.column(column)
+            broken = values.filter(pc.match_substring(values, "\t"))
+            if len(broken):
+                raise RecipeError(f"{key}: '{at.reference}' has a tab within a value of '{column}' "
+                                  f"({broken[0].as_py()[:60]!r}), as a quotation mark opens there; double the "
+                                  "quotation marks of the texts, or write the file as JSONL.")
 
 
 def _matching(at, patterns):

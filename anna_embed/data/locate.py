@@ -59,7 +59,8 @@ def locate_data(key: str, path: str, revision: str | None, mirrors: list[str]) -
 
 
 def _with_splits(key, at):
-    """A folder's digest leaves its card out, but of a dataset the card says which file is which split."""
+    """A folder's digest leaves its card out, but of a dataset the card says which file is which split, and
+    what its classes are called."""
     card = Path(at.path, "README.md")
     try:
         stated = (metadata_load(card) or {}) if card.is_file() else {}
@@ -67,7 +68,7 @@ def _with_splits(key, at):
         raise RecipeError(f"{key}: '{card}' begins with what is no valid YAML ({' '.join(str(error).split())}); mend "
                           "it, or take it out.") from None
     told = {key: stated[key] for key in ("configs", "dataset_info") if key in stated}
-    if "configs" not in told:
+    if not told:
         return at
     content = json.dumps([at.digest, told], sort_keys=True, default=str)
     return replace(at, digest=hashlib.sha256(content.encode()).hexdigest())

@@ -39,6 +39,8 @@ def held_out(source: Source, at: Located, seed: int, protected: Protected) -> Ta
     protected.add(source.name, (p["query"] for p in pairs), always=True)
     if source.kind != "classification":
         protected.add(source.name, (p["positive"] for p in pairs), always=True)
+    if source.kind == "nli":
+        protected.add(source.name, (text for p in pairs for text in p["negatives"]), always=True)
     passages = sample_corpus(corpus, pairs, source.test_limit, seed) if retrieval else []
     return Table(pairs, passages, dropped + Counter({"over test_limit": over}), steps)
 

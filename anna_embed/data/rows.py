@@ -30,6 +30,8 @@ def read_rows(source: Source, at: Located, split: str) -> tuple[list[dict[str, A
         if ours == "label" and isinstance(theirs, str) and not source.labels:
             feature = _feature(rows.features, theirs)
             values = [_named(feature, value) for value in values]
+        if ours == "label" and any(isinstance(name, bool) for name in source.labels):
+            _check_labels(source, at, values)
         found[ours] = values
     table = [dict(zip(found, values)) for values in zip(*found.values())]
     return (_explode(source, table) if "text" in found else table), left_out
@@ -85,6 +87,15 @@ def _check_plain(key, theirs, values, may_be_lists):
             if isinstance(part, (list, dict)):
                 raise RecipeError(f"{key}: {theirs!r} holds {str(value)[:80]!r}, no plain value; name a part of it, "
                                   "for example answers.text or tags.0.")
+
+
+def _check_labels(source, at, values):
+    """YAML reads yes, no, on and off as true and false."""
+    there = {part for value in values for part in (value if isinstance(value, list) else [value])}
+    if there and not any(map(source.renames, there)):
+        some = ", ".join(sorted(map(repr, there))[:10])
+        raise source.error(f"labels: none of {', '.join(map(repr, source.labels))} is a label in '{at.reference}', "
+                           f"which has {some}; write them as they are there (yes, no, on and off in quotation marks).")
 
 
 def _feature(features, theirs):

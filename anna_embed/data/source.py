@@ -85,8 +85,9 @@ class Source:
             check_type(f"{self.key}: {f.name}", getattr(self, f.name), hints[f.name])
         self._require(re.fullmatch(r"\w[\w .+-]*", self.name) and not self.name.endswith("-corpus"), "name", self.name,
                       "it names a folder: write letters, digits, '-', '_' or '.', and no '-corpus' at the end")
-        self._require(self.name not in ("query", "document") and not self.name.endswith("-query"), "name", self.name,
-                      "exported models have prompts of such names that belong to no task: call it otherwise")
+        self._require(self.name not in ("query", "document") and not self.name.endswith(("-query", "-document")),
+                      "name", self.name, "exported models have prompts of such names that belong to no task: call it "
+                      "otherwise")
         self._require(self.kind in KINDS, "kind", self.kind, f"the kinds are {', '.join(KINDS)}")
         known = {*COLUMNS[self.kind], *OPTIONAL, *(() if KINDS[self.kind].graded else READY)}
         for ours in self.columns:
@@ -99,6 +100,8 @@ class Source:
         for ours in self.needed:
             self._require(ours in self.columns, "columns", self.columns,
                           f"'{ours}' is missing: write {ours}: <the dataset's column>")
+        self._require(not isinstance(self.columns.get("negatives"), list), "columns", self.columns,
+                      "several columns of negatives would be joined to one text: name one column that holds a list")
         low_high = self.score_range
         self._require(len(low_high) == 2 and low_high[0] < low_high[1], "score_range", low_high,
                       "write [lowest, highest]")
@@ -124,6 +127,10 @@ class Source:
 
     def error(self, text: str) -> RecipeError:
         return RecipeError(f"{self.key}: {text}")
+
+    def renames(self, value: Any) -> bool:
+        """Whether `labels` has a name for a label."""
+        return value in self.labels or clean(value) in self._labels_by_text
 
     def label_of(self, value: Any) -> str:
         """A label in words; the keys of `labels` may be numbers where the data has them as text, and the reverse."""

@@ -108,11 +108,14 @@ def pool_lists(
 
 
 def _weights(model: torch.nn.Module) -> int:
-    """Changes with the weights: states of a model that was trained, moved or given another adapter are not its own."""
+    """Changes with the weights, and with autocast: states of a model that was trained, moved or given another adapter
+    are not its own."""
     tensors = [(p.data_ptr(), p.dtype, 0 if p.is_inference() else p._version) for p in model.parameters()]
     adapters = [
         (layer.disable_adapters, layer.merged, *layer.active_adapters, *layer.scaling.items())
         for layer in model.modules()
         if isinstance(layer, BaseTunerLayer)
     ]
-    return hash((*tensors, *adapters))
+    kind = model.device.type
+    autocast = torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind)
+    return hash((*tensors, *adapters, autocast))

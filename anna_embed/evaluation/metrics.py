@@ -40,14 +40,14 @@ def triplet_accuracy(anchors: np.ndarray, positives: np.ndarray, negatives: np.n
 
 
 def clusters(vectors: np.ndarray, number: int, seed: int = 42) -> np.ndarray:
-    """Cluster of each vector (texts,) by k-means with a fixed seed, as mteb makes them."""
+    """Cluster of each vector (texts,) by k-means with a fixed seed."""
     from sklearn.cluster import KMeans
 
     return KMeans(number, n_init=10, random_state=seed).fit_predict(vectors)
 
 
 def v_measure(vectors: np.ndarray, gold: np.ndarray, seed: int = 42) -> float:
-    """V-measure of k-means with as many clusters as there are categories, as mteb scores clustering."""
+    """V-measure of k-means with as many clusters as there are categories (mteb's runs on mini-batches)."""
     from sklearn.metrics import v_measure_score
 
     return float(v_measure_score(gold, clusters(vectors, len(set(gold.tolist())), seed)))

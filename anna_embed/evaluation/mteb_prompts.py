@@ -34,7 +34,8 @@ def prompts_by_task(tasks: dict[str, dict], prompts: dict[str, str]) -> dict[str
     return covered | prompts
 
 
-def instructed(metadata, trained: dict[str, str], instructions: dict[str, str]) -> TaskPrompt:
+def instructed(metadata, trained: dict[str, str], instructions: dict[str, str],
+               origin: str = "the model's training") -> TaskPrompt:
     """The prompt of a task for a model that takes instructions in our format.
 
     To four tasks of MTEB(eng, v2) mteb gives a generic instruction, though the report trains on one of their own:
@@ -45,17 +46,18 @@ def instructed(metadata, trained: dict[str, str], instructions: dict[str, str]) 
         metadata (`mteb.TaskMetadata`): Of the task.
         trained (`dict[str, str]`): Whole prompts that the model was trained with, by mteb task.
         instructions (`dict[str, str]`): Of the known training sources, by the mteb tasks that they cover.
+        origin (`str`, *optional*): What the record says of `trained`.
     """
     from mteb.abstasks.abstask import get_abstask_prompt
 
     name, own = metadata.name, metadata.prompt
     if name in trained:
-        return _in_front_of_queries(trained[name], "the model's training")
+        return _in_front_of_queries(trained[name], origin)
     if name in instructions:
         return _in_front_of_queries(query_prompt(instructions[name]), "the training source that covers the task")
     own = own.get("query") if isinstance(own, dict) else own
-    origin = "mteb's instruction of the task" if own else "mteb's instruction of the kind of task"
-    return _in_front_of_queries(query_prompt(own or get_abstask_prompt(name)), origin)
+    whose = "mteb's instruction of the task" if own else "mteb's instruction of the kind of task"
+    return _in_front_of_queries(query_prompt(own or get_abstask_prompt(name)), whose)
 
 
 def _in_front_of_queries(prompt, origin):

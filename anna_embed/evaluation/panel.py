@@ -153,13 +153,15 @@ def mean_of(benchmark: str | None, records: list[dict]) -> list[dict]:
         return []
     import mteb
 
-    known, values, tasks = {record["task"]: record for record in records}, [], mteb.get_benchmark(benchmark).tasks
+    known, used, values = {record["task"]: record for record in records}, [], []
+    tasks = mteb.get_benchmark(benchmark).tasks
     for task in tasks:
         names = [part.metadata.name for part in _parts_of(task)]
         if not set(names) <= set(known):
             return []
         values.append(sum(known[name]["value"] for name in names) / len(names))
-    is_noted = any(record.get("note") for record in records)
+        used += names
+    is_noted = any(known[name].get("note") for name in used)
     note = "some of them on data that is not mteb's, or was not checked" if is_noted else None
     return [{"task": f"{benchmark}, all tasks", "metric": "mean", "value": round(sum(values) / len(values), 6),
              "n": len(tasks), "note": note}]

@@ -37,12 +37,19 @@ def scores(table: list[dict], of_mteb: set[str] = frozenset(), more: pd.DataFram
     rows["type"] = rows["task"].map(task_types())
     ours = rows[known & ~note].rename(columns={"value": "main_score"})[["model", "task", "type", "main_score"]]
     given = pd.concat([ours, *([more] if more is not None else [])], ignore_index=True)
-    if len(given) and len(everyone := beside_public(given)):
+    everyone = beside_public(given) if len(given) else given
+    if len(everyone):
         section.parts += _beside_public(everyone, list(dict.fromkeys(given["model"])))
+    elif len(given):
+        section.parts.append(f"The models share no task of {BENCHMARK} that was scored on mteb's own data, so there "
+                             "is nothing to set side by side.")
     else:
         section.parts.append(f"No task of {BENCHMARK} was scored on mteb's own data, so there is nothing to set "
                              "beside public models; the benchmark stage runs such tasks (--tasks, --panel, "
                              "--benchmark).")
+    alone = known & ~note & ~rows["task"].isin(set(everyone["task"]))
+    if alone.any():
+        section.parts += [f"Tasks of {BENCHMARK} that not every model has:", _rows_table(rows[alone])]
     if (known & note).any():
         section.parts += ["Scores on data that is not mteb's, or was not checked, compare with no others:",
                           _rows_table(rows[known & note])]
@@ -115,8 +122,8 @@ def _beside_public(everyone, given) -> list[Picture | Table | str]:
     categories = [c for c in CATEGORIES if c in means] + [MEAN_TASK]
     counts = everyone.drop_duplicates("task")["type"].value_counts()
     tasks = everyone["task"].nunique()
-    text = (f"{BENCHMARK}: {tasks} of its {len(task_types())} tasks; each mean is over the tasks that were scored "
-            f"here, for the public models as well. Public scores: {SNAPSHOT}.")
+    text = (f"{BENCHMARK}: {tasks} of its {len(task_types())} tasks; each mean is over the tasks that all models "
+            f"given were scored on, for the public models as well. Public scores: {SNAPSHOT}.")
     table = overview(everyone)
     lines = [[model, f"{row['rank']:.0f}", f"{row['points']:g}", *(f"{v:.2f}" for v in row.iloc[2:])]
              for model, row in table.iterrows()]

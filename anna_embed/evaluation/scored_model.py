@@ -87,9 +87,10 @@ class ScoredModel:
         from anna_embed.evaluation.mteb_tasks import Candidate
 
         trained = prompts_by_task(self.tasks, self.prompts)
+        origin = "the model's training" if self.is_ours else "the task of the pairs"
         made_from = {"model": self.digest, "dtype": self.config.dtype, "max_length": self.config.max_length}
         return Candidate(self.mteb_name, made_from, self.load,
-                         lambda metadata: instructed(metadata, trained, instructions) if self.is_instructed
+                         lambda metadata: instructed(metadata, trained, instructions, origin) if self.is_instructed
                          else of_model(metadata, self.path))
 
     @property
@@ -108,5 +109,6 @@ def _own_prompts(path):
     config = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     stored = config.get("prompts") or {}
     default = stored.get(config.get("default_prompt_name")) or ""
-    return {"query": stored.get("query") or default, "text": default,
-            "document": stored.get("document") or stored.get("passage") or default}
+    # As `encode_document` chooses; an empty one is a prompt, too.
+    documents = [stored[name] for name in ("document", "passage", "corpus") if name in stored]
+    return {"query": stored.get("query", default), "text": default, "document": documents[0] if documents else default}

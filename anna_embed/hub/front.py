@@ -33,7 +33,7 @@ def dataset_data(manifest: dict[str, Any]) -> CardData:
     infos = [{"config_name": c["config_name"], "description": f"content {manifest['content'][:12]}"} for c in configs]
     counted = [sum(splits.values()) for splits in manifest["rows"].values() if isinstance(splits, dict)]
     return DatasetCardData(
-        language="en", **_licence([t.get("licence", "unknown") for t in manifest.get("tasks", {}).values()]),
+        **_licence([t.get("licence", "unknown") for t in manifest.get("tasks", {}).values()]),
         task_categories=TASK_CATEGORIES.get(manifest["artifact"]), tags=["anna-embed", manifest["artifact"]],
         size_categories=_size(sum(counted)) if counted else None, source_datasets=_sources(manifest) or None,
         configs=configs or None, dataset_info=infos or None)
@@ -51,7 +51,7 @@ def model_data(manifest: dict[str, Any], results: dict[str, Any]) -> CardData:
     first = manifest.get("training", {}).get("goes_on_from", {})
     licences += [first["licence"] or "unknown"] if "licence" in first else []
     return ModelCardData(
-        language="en", **_licence(licences), library_name=library, pipeline_tag=pipeline,
+        **_licence(licences), library_name=library, pipeline_tag=pipeline,
         base_model=hub_id(base.get("name")), base_model_relation=relation if hub_id(base.get("name")) else None,
         datasets=parents + _sources(manifest) or None, model_name=name if scores else None,
         eval_results=scores or None,

@@ -128,13 +128,19 @@ def _published(folder, manifest, release) -> dict[str, Any]:
 def _without_machine_paths(value):
     """A path of the publisher's machine tells a reader nothing: only the file's name stays."""
     if isinstance(value, dict):
-        return {MACHINE_PATH.sub(r"\1\2", key): _without_machine_paths(v) for key, v in value.items()}
+        return {MACHINE_PATH.sub(r"\1\2", key): v if _is_prompt(key, v) else _without_machine_paths(v)
+                for key, v in value.items()}
     if isinstance(value, list):
         return [_without_machine_paths(v) for v in value]
     if not isinstance(value, str) or "\n" in value:
         return value
     is_path = value.startswith("/") and value.count("/") > 1
     return Path(value).name if is_path else PATH_IN_TEXT.sub(r"\1\2", value)
+
+
+def _is_prompt(key, value) -> bool:
+    """What models are told, be it of paths, stays as it is."""
+    return key == "prompts" or (isinstance(value, str) and (key == "instruction" or key.endswith("_prompt")))
 
 
 def _adapter_config(path, manifest) -> bytes:

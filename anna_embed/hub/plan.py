@@ -153,7 +153,8 @@ def prepare(folder: Path, release: dict[str, Place], private: bool, dry_run: boo
         is_same = retried(plan.compare, plan.released or info.sha)
     if plan.released and not is_same:
         raise RecipeError(f"tag: '{place.tag}' of {place.repo_id} already names other content (commit "
-                          f"{plan.released[:12]}); a tag is never moved; choose another --tag.")
+                          f"{plan.released[:12]}); a tag is never moved; choose another --tag for a new version of "
+                          "the same, or another --prefix for something else.")
     if is_same:
         plan.learn(plan.released or info.sha)
     return plan

@@ -1,5 +1,6 @@
 """The last check before a release gets its tag: what was published is opened as a reader would open it."""
 
+import errno
 import hashlib
 import os
 import platform
@@ -15,7 +16,7 @@ from anna_embed.hub.plan import Plan
 from anna_embed.hub.retries import retried
 from anna_embed.parsing import RecipeError
 
-HERE = f".reload-{platform.node()}-"
+HERE = f".reload-{platform.node()}~"  # no host's name has a tilde, and one may begin another
 
 
 def open_again(plan: Plan) -> None:
@@ -36,6 +37,9 @@ def open_again(plan: Plan) -> None:
                         raise ValueError(f"'{name}' has other bytes than were sent")
             OPEN[place.artifact](path, read_manifest(path), cache)
         except Exception as error:  # whatever a library makes of it: a reader would get the same
+            cause = error.__cause__ or error
+            if isinstance(cause, OSError) and cause.errno == errno.ENOSPC:
+                raise cause from None  # a full disk is no fault of what was published
             raise RecipeError(f"{place.repo_id}: what was published does not open at commit {place.commit[:12]} "
                               f"({' '.join(str(error).split())}), so it is not tagged; mend '{plan.folder}' and run "
                               "the same command again.") from error

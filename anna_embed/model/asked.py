@@ -1,7 +1,7 @@
 """What a caller of `encode` asks for, in any of the ways there are, as one prompt."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from anna_embed.config import TrainConfig
 from anna_embed.parsing import RecipeError
@@ -11,7 +11,7 @@ ROLES = ("query", "document")  # what `encode_query` and `encode_document` give 
 
 
 def asked_prompt(model, prompt: str | None, task: str | None, instruction: str | None,
-                 examples: Sequence[tuple[str, str]] | None) -> str:
+                 examples: Iterable[tuple[str, str]] | None) -> str:
     """The prompt that is put in front of each text.
 
     Args:
@@ -20,7 +20,7 @@ def asked_prompt(model, prompt: str | None, task: str | None, instruction: str |
         task (`str`, *optional*): Names a stored prompt, as training named its tasks; goes before `prompt`. Where
             nothing else is given, `query` and `document` name the prompts of those names.
         instruction (`str`, *optional*): Goes before `prompt`, too.
-        examples (`Sequence[tuple[str, str]]`, *optional*): Pairs of query and response to put in front, instead of the
+        examples (`Iterable[tuple[str, str]]`, *optional*): Pairs of query and response to put in front, instead of the
             stored ones. Each side is cut to the 256 tokens that training allows by default.
 
     Raises:
@@ -34,6 +34,7 @@ def asked_prompt(model, prompt: str | None, task: str | None, instruction: str |
         prompt = _stored(model.prompts, task)
     if instruction is not None:
         prompt = query_prompt(instruction)
+    examples = [] if examples is None else list(examples)
     if not examples:
         return prompt or ""
     for n, pair in enumerate(examples):
@@ -45,7 +46,9 @@ def asked_prompt(model, prompt: str | None, task: str | None, instruction: str |
 
 
 def document_prompt(prompts: dict[str, str], task: str) -> str:
-    """What stands in front of a task's documents: its prompt if both sides have one, else nothing."""
+    """What stands in front of a task's documents: see [`~anna_embed.model.stored_prompts.prompts_of`]."""
+    if f"{task}-document" in prompts:
+        return prompts[f"{task}-document"]
     return _stored(prompts, task) if f"{task}-query" not in prompts else ""
 
 
@@ -54,6 +57,6 @@ def _stored(prompts, task):
     for name in (f"{task}-query", task):
         if name in prompts:
             return prompts[name]
-    known = sorted({name.removesuffix("-query") for name in prompts} - set(ROLES))
+    known = sorted({name.removesuffix("-query").removesuffix("-document") for name in prompts} - set(ROLES))
     raise RecipeError(f"task: the model has no prompt for '{task}'; it has them for {', '.join(known) or 'no task'}. "
                       "Name one of them, or give instruction=.")

@@ -4,9 +4,12 @@ from pathlib import Path
 
 import numpy as np
 
+from anna_embed.lengths import to_length_one
 from anna_embed.model.layout import portable_tokenizer, write_layout
 from anna_embed.parsing import RecipeError
 from anna_embed.tokens import load_tokenizer
+
+LIMIT = 2048  # tokens of a text for a decoder whose configuration states none
 
 
 def load_encoder(path: str, max_length: int, batch_size: int, dtype: str):
@@ -37,13 +40,13 @@ def load_encoder(path: str, max_length: int, batch_size: int, dtype: str):
             model.max_seq_length = min(most, max_length + len(own))
         distinct = list(dict.fromkeys(texts))
         # An empty prompt is passed on as such: None would put the model's own default prompt in front.
-        vectors = model.encode(distinct, prompt=prompt, batch_size=batch_size, normalize_embeddings=True,
+        vectors = model.encode(distinct, prompt=prompt, batch_size=batch_size,
                                show_progress_bar=len(distinct) > batch_size)
         if not np.isfinite(vectors).all():
             raise RecipeError(f"model: '{path}' gives vectors that are not finite; check its weights, or use dtype: "
                               "float32.")
         place = {text: n for n, text in enumerate(distinct)}
-        return np.asarray(vectors, np.float32)[[place[text] for text in texts]]
+        return to_length_one(vectors)[[place[text] for text in texts]]
 
     return encode
 
@@ -58,9 +61,11 @@ def lay_out_untrained(base: str, folder: Path) -> None:
         raise RecipeError(f"model: '{base}' is neither a SentenceTransformer nor a decoder "
                           f"({str(error).splitlines()[0][:120]}); give an exported model, not an adapter.") from None
     for file in Path(base).iterdir():
-        if file.suffix in (".safetensors", ".bin") or file.name in ("config.json", "model.safetensors.index.json"):
+        if file.suffix in (".safetensors", ".bin") or file.name == "config.json" or file.name.endswith(".index.json"):
             (folder / file.name).symlink_to(file.resolve())
     config = config.get_text_config()
-    load_tokenizer(base, config.max_position_embeddings).save_pretrained(folder)
+    names = ("max_position_embeddings", "seq_length", "max_seq_len")  # the last two of models with ALiBi
+    limit = next((getattr(config, name) for name in names if getattr(config, name, None)), LIMIT)
+    load_tokenizer(base, limit).save_pretrained(folder)
     portable_tokenizer(folder)
-    write_layout(folder, config.hidden_size, config.max_position_embeddings, {})
+    write_layout(folder, config.hidden_size, limit, {})

@@ -51,7 +51,11 @@ class Embedder(SentenceTransformer):
         """The stock method, or `encode` with what stands in front of a task's documents."""
         if task is None:
             return super().encode_document(*args, **kwargs)
-        return self.encode(*args, **{"prompt": document_prompt(self.prompts, task)} | kwargs)
+        if kwargs.get("instruction") is not None:
+            raise RecipeError(f"task: '{task}' has an instruction of its own; give task= or instruction=, not both.")
+        if kwargs.get("prompt") is None:
+            kwargs["prompt"] = document_prompt(self.prompts, task)
+        return self.encode(*args, **kwargs)
 
     @torch.inference_mode()
     def _inference(self, inputs, *, prompt, batch_size, show_progress_bar, output_value, save_to_cpu,

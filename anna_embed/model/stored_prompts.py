@@ -21,7 +21,8 @@ def prompt_names(tasks: dict[str, dict]) -> dict[str, str]:
 
 def prompts_of(tasks: dict[str, dict], examples: dict[str, str]) -> dict[str, str]:
     """Prompts by name: `query` (that of the first retrieval task, or else of the first task), `document` (that task's
-    instruction, if its documents carry it, else empty), and one per task.
+    instruction, if its documents carry it, else empty), one per task, and `<task>-document` where a task's prompt is
+    that of one side only: labels have none, and documents are shown no examples.
 
     Args:
         tasks (`dict[str, dict]`): Kind and instruction of each task.
@@ -29,9 +30,13 @@ def prompts_of(tasks: dict[str, dict], examples: dict[str, str]) -> dict[str, st
     """
     prompts = {task: examples.get(task, query_prompt(t["instruction"])) for task, t in tasks.items()}
     first = next((task for task, t in tasks.items() if KINDS[t["kind"]].scored), next(iter(tasks)))
-    named = {name: prompts[task] for task, name in prompt_names(tasks).items()}
-    document = query_prompt(tasks[first]["instruction"]) if KINDS[tasks[first]["kind"]].symmetric else ""
-    return {"query": prompts[first], "document": document, **named}
+    documents = {task: query_prompt(t["instruction"]) if KINDS[t["kind"]].symmetric else ""
+                 for task, t in tasks.items()}
+    names = prompt_names(tasks)
+    named = {name: prompts[task] for task, name in names.items()}
+    named |= {f"{task}-document": documents[task] for task, name in names.items()
+              if name == task and documents[task] != prompts[task]}
+    return {"query": prompts[first], "document": documents[first], **named}
 
 
 def few_shot_prompts(folder: str, tasks: dict[str, dict], tokenizer, number: int, each: int, room: int, seed: int,

@@ -76,7 +76,10 @@ class TextFile:
         if not is_unicode(text):
             raise self._wrong(at, f"has half a character (a lone surrogate) in the column '{self.column}'",
                               "mend or leave out that line")
-        return str(next((row[name] for name in ID_COLUMNS if row.get(name) is not None), number)), text
+        name = str(next((row[name] for name in ID_COLUMNS if row.get(name) is not None), number))
+        if not is_unicode(name):
+            raise self._wrong(at, "has half a character (a lone surrogate) in its id", "mend or leave out that line")
+        return name, text
 
     def _wrong(self, at, what, remedy):
         return RecipeError(f"{self.key}: line {at} of '{self.path}' {what}; {remedy}.")

@@ -1,10 +1,12 @@
 """Dense vectors by any SentenceTransformer, each text embedded once."""
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from anna_embed.lengths import to_length_one
 from anna_embed.parsing import RecipeError
 from anna_embed.teacher.nearest import top_k
 from anna_embed.teacher.shards import Processes
@@ -15,11 +17,22 @@ __all__ = ["aligned", "embed", "encode", "encode_cached", "load", "top_k"]
 SHARD = 8192  # texts per shard of vectors: what a kill may cost
 
 
-def load(path: str, dtype: str = "float32", device: str | None = None):
-    """A SentenceTransformer with weights of the given type."""
+def load(path: str, dtype: str = "float32", device: str | None = None, key: str = "dense_model"):
+    """A SentenceTransformer with weights of the given type. `key` is the recipe's key that names it.
+
+    Raises:
+        [`RecipeError`]: there is no such model in the folder.
+    """
     from sentence_transformers import SentenceTransformer
 
-    return aligned(SentenceTransformer(path, model_kwargs={"dtype": dtype}, device=device))
+    try:
+        return aligned(SentenceTransformer(path, model_kwargs={"dtype": dtype}, device=device))
+    except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise
+        reason = " ".join(str(error).split())[:200].rstrip(".")
+        raise RecipeError(f"{key}: '{path}' is no SentenceTransformer ({reason}); name the folder or Hub id of "
+                          "one.") from None
 
 
 def aligned(model):
@@ -43,13 +56,13 @@ def encode(model, texts: list[str], prompt: str = "", batch_size: int = 64, prog
     Raises:
         [`RecipeError`]: a vector is NaN or infinite (its text would never be found, in silence).
     """
-    vectors = model.encode(texts, prompt=prompt, batch_size=batch_size, normalize_embeddings=True,
-                           convert_to_numpy=True, show_progress_bar=progress).astype(np.float32)
+    vectors = model.encode(texts, prompt=prompt, batch_size=batch_size, convert_to_numpy=True,
+                           show_progress_bar=progress).astype(np.float32)
     bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1)) if len(texts) else ()
     if len(bad):
         raise RecipeError(f"{key}: the vector of the text {texts[bad[0]][:80]!r} is not finite; check that model's "
                           f"weights{', or use dtype: float32' if key == 'dense_model' else ''}.")
-    return vectors
+    return to_length_one(vectors)
 
 
 def embed(store: VectorStore, keys: np.ndarray, read: Callable[[np.ndarray], list[str]], model, batch_size: int,

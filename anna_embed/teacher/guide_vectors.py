@@ -9,6 +9,7 @@ from datasets import Dataset
 
 from anna_embed.artifacts import Located
 from anna_embed.kinds import KINDS
+from anna_embed.lengths import to_length_one
 from anna_embed.teacher import dense
 from anna_embed.teacher.shards import Processes
 from anna_embed.teacher.vectors import VectorStore, text_keys
@@ -49,7 +50,7 @@ class Guide:
         keys = text_keys(texts)
         for (key, model), store in zip(self.models.items(), self.stores):
             if len(store.missing(keys)):
-                encoder = dense.load(model.path, self.dtype, str(processes.state.device))
+                encoder = dense.load(model.path, self.dtype, str(processes.state.device), key)
                 encoder.max_seq_length = min(encoder.max_seq_length or self.max_length, self.max_length)
                 dense.embed(store, keys, lambda places: [texts[place] for place in places], encoder, batch_size,
                             processes, f"Embedding for the {key}", key, SHARD)
@@ -57,9 +58,8 @@ class Guide:
     def __call__(self, texts: list[str]) -> np.ndarray:
         """Float32 vectors of shape (texts, sum of the dimensions), of texts that are embedded."""
         keys = text_keys(texts)
-        vectors = [store.take(store.rows(keys)).astype(np.float32) for store in self.stores]
-        # The library scales them in the model's type: by bfloat16 to within some thousandths of one.
-        return np.concatenate([v / np.linalg.norm(v, axis=1, keepdims=True) for v in vectors], 1) / len(vectors) ** 0.5
+        vectors = [to_length_one(store.take(store.rows(keys))) for store in self.stores]
+        return np.concatenate(vectors, 1) / len(vectors) ** 0.5
 
 
 def texts_of(tables: list[Dataset], most: int) -> list[str]:

@@ -4,6 +4,7 @@ import random
 
 import numpy as np
 
+from anna_embed.parsing import RecipeError
 from anna_embed.teacher import dense
 from anna_embed.teacher.bm25 import BM25, best
 from anna_embed.teacher.fusion import rrf
@@ -31,6 +32,9 @@ def training_lists(pairs: list[dict], ids: list[str], texts: list[str], queries:
     place = {i: n for n, i in enumerate(ids)}
     positives = {}
     for pair in pairs:
+        if pair["positive_id"] not in place:
+            raise RecipeError(f"pairs: the positive '{pair['positive_id']}' of '{pair['task']}' is no passage of its "
+                              "corpus; make pairs with recipes.convert.")
         positives.setdefault(pair["query_id"], set()).add(place[pair["positive_id"]])
     wanted = config.hard_from + max(map(len, positives.values()))
     found, _ = dense.top_k(queries, passages, wanted)

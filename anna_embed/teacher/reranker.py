@@ -1,11 +1,15 @@
 """Cross-encoder scores: any sentence-transformers CrossEncoder with one output, as raw logits."""
 
+import errno
 import json
 from pathlib import Path
 
 import numpy as np
 
 from anna_embed.parsing import RecipeError
+
+# Encoders with a table of positions, and how many of these no token has.
+ABSOLUTE = {"bert": 0, "electra": 0, "distilbert": 0, "roberta": 2, "xlm-roberta": 2, "camembert": 2, "mpnet": 2}
 
 
 def load(path: str, max_length: int, dtype: str = "float32", device: str | None = None):
@@ -16,9 +20,8 @@ def load(path: str, max_length: int, dtype: str = "float32", device: str | None 
     """
     import torch
     from sentence_transformers import CrossEncoder
-    from transformers import AutoConfig
 
-    config, note = AutoConfig.from_pretrained(path), Path(path, "config_sentence_transformers.json")
+    config, note = _config(path, "reranker"), Path(path, "config_sentence_transformers.json")
     classifier = (config.architectures or [""])[0].endswith("ForSequenceClassification")
     kind = json.loads(note.read_text(encoding="utf-8")).get("model_type") if note.is_file() else None
     if not classifier and kind != "CrossEncoder":  # decoders that score by the logit of a word say so in that file
@@ -27,8 +30,33 @@ def load(path: str, max_length: int, dtype: str = "float32", device: str | None 
     if classifier and config.num_labels != 1:
         raise RecipeError(f"reranker: '{path}' has {config.num_labels} outputs, but a relevance score is one; name a "
                           "cross-encoder with one output.")
+    check_length(path, max_length, "reranker")
     return CrossEncoder(path, max_length=max_length, num_labels=1, activation_fn=torch.nn.Identity(),
                         model_kwargs={"dtype": dtype}, device=device)
+
+
+def check_length(path: str, max_length: int, key: str) -> None:
+    """Raises [`RecipeError`] if an encoder has no positions for so many tokens: it would fail at the first text that
+    long, after hours perhaps. `key` is the recipe's key that names the encoder."""
+    config = _config(path, key)
+    if config.model_type in ABSOLUTE:
+        limit = config.max_position_embeddings - ABSOLUTE[config.model_type]
+        if max_length > limit:
+            raise RecipeError(f"max_length: {max_length} is not possible; the {key} '{path}' reads {limit} tokens: "
+                              f"write {limit} or less.")
+
+
+def _config(path, key):
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(path)
+    except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise
+        reason = " ".join(str(error).split())[:200].rstrip(".")
+        raise RecipeError(f"{key}: there is no model in '{path}' ({reason}); name the folder or Hub id of an "
+                          "encoder.") from None
 
 
 def score(model, pairs: list[tuple[str, str]], batch_size: int = 64, progress: bool = False) -> np.ndarray:

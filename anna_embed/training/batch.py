@@ -79,7 +79,10 @@ def build(rows: list[dict], task: dict, tokenizer, config, seed: str, fixed: lis
         if teacher is not None:
             teacher[i, : len(columns)] = torch.tensor([row[f"teacher_{config.teacher}"][p] for p in columns.values()])
     in_batch = kind.in_batch and (task["kind"] != "nli" or config.nli_in_batch)
-    asked = _queries(rows, task, tokenizer, config, seed, fixed)
+    more = [row[side] for row in fixed or [] for side in ("query", "positive")]
+    seen = dict(zip([*texts, *(row["query"] for row in rows), *more],
+                    [*shown, *queries, *(prompt + t for t in cut_to_fit(tokenizer, prompt, more, config.max_length))]))
+    asked = _queries(rows, task, tokenizer, config, seed, fixed, seen)
     number = {string: n for n, string in enumerate(dict.fromkeys([*asked, *place]))}
     bare = dict(zip(shown, texts)) | {string: row["query"] for string, row in zip(asked, rows)}
     passages = torch.tensor([number[string] for string in place])
@@ -110,17 +113,18 @@ def _columns(row, column, itself, most):
     return columns
 
 
-def _queries(rows, task, tokenizer, config, seed, fixed):
+def _queries(rows, task, tokenizer, config, seed, fixed, seen):
     """Query strings with instruction and, group by group, few-shot examples.
 
     The query keeps `max_length` with its instruction; the examples get what `prompt_max_length` leaves, so that no
-    string is cut once more and loses its end.
+    string is cut once more and loses its end. A batch of two rows or more has two
+    groups or more, as each is shown rows of the others.
     """
     prompt, rng = query_prompt(task["instruction"]), random.Random(seed)
     cut = cut_to_fit(tokenizer, prompt, [row["query"] for row in rows], config.max_length)
     strings = []
-    for group in examples.groups_of(rows, config.example_group_size):
-        drawn = examples.draw(rows, group, config.max_examples, rng, fixed, task["kind"])
+    for group in examples.groups_of(rows, min(config.example_group_size, max(1, len(rows) // 2))):
+        drawn = examples.draw(rows, group, config.max_examples, rng, fixed, task["kind"], seen)
         shared = fitted_prompt(tokenizer, task["instruction"], drawn, config.example_max_length,
                                config.prompt_max_length - config.max_length)
         strings += [shared + cut[i] for i in group]

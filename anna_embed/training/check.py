@@ -5,6 +5,7 @@ import math
 import torch
 from transformers.utils import logging
 
+from anna_embed.engine.masks import can_pack
 from anna_embed.kinds import KINDS
 from anna_embed.parsing import RecipeError
 from anna_embed.prompts import query_prompt
@@ -29,7 +30,15 @@ FIXED = {
     "label_smoothing_factor": (0.0, "no loss here has it: leave it out"),
     "save_only_model": (False, "a killed run could not go on: leave it out"),
     "push_to_hub": (False, "publishing is a stage of its own: use recipes.publish"),
+    "resume_from_checkpoint": (None, "the same command goes on from the last checkpoint: leave it out"),
+    "data_seed": (None, "seed orders the rows, too: leave it out"),
+    "dataloader_drop_last": (False, "no row is left over: what remains of a task is a smaller batch; leave it out"),
+    "torch_compile": (False, "rows differ in their blocks, so that it would compile in every step: leave it out"),
 }
+# Parts of the names of optimizers that change weights in the backward pass, before the processes' gradients are
+# summed, or want to be told when training begins and ends.
+REFUSED_OPTIMIZERS = ("lomo", "layerwise", "schedule_free")
+HIGHER_IS_BETTER = ("reduce_lr_on_plateau", "greedy")  # schedulers that must be told so
 
 
 def check_arguments(arguments) -> None:
@@ -42,23 +51,45 @@ def check_arguments(arguments) -> None:
         raise RecipeError(f"mixed_precision: {arguments.mixed_precision} of accelerate's file is not what the recipe "
                           f"says (bf16: {str(arguments.bf16).lower()}); write mixed_precision: 'no' in that file.")
     if arguments.n_gpu > 1:
-        raise RecipeError(f"{arguments.n_gpu} GPUs are seen, but this is one process; launch with a file of "
-                          "recipes/accelerate, or show it one GPU (CUDA_VISIBLE_DEVICES=0).")
+        raise RecipeError(f"{arguments.n_gpu} GPUs are seen, but this is one process; launch as many (a file of "
+                          "recipes/accelerate), or show it one GPU (CUDA_VISIBLE_DEVICES=0).")
     if arguments.max_steps == 0 or (arguments.max_steps < 0 and arguments.num_train_epochs <= 0):
         raise RecipeError(f"max_steps: {arguments.max_steps} with num_train_epochs: {arguments.num_train_epochs:g} is "
                           "no training; write a positive number for one of them.")
-    if arguments.save_strategy == "best" and arguments.metric_for_best_model is None:
-        raise RecipeError("save_strategy: best needs to know by which score; write metric_for_best_model: mean.")
+    if any(part in arguments.optim for part in REFUSED_OPTIMIZERS):
+        raise RecipeError(f"optim: {arguments.optim.value} does not fit a step of several passes; write for example "
+                          "adamw_torch.")
+    evaluates = arguments.eval_strategy != "no"
+    if arguments.save_strategy == "best" and not (arguments.metric_for_best_model and evaluates):
+        raise RecipeError("save_strategy: best needs scores, and to know by which; write eval_strategy, and "
+                          "metric_for_best_model: mean.")
+    if arguments.eval_on_start and not evaluates:
+        raise RecipeError("eval_on_start: true needs held-out rows; write eval_strategy, or leave it out.")
+    kind = arguments.lr_scheduler_type
+    if kind in HIGHER_IS_BETTER and (arguments.lr_scheduler_kwargs or {}).get("mode") != "max":
+        raise RecipeError(f"lr_scheduler_type: {kind.value} takes a rising score for a bad one; write beside it "
+                          "lr_scheduler_kwargs: {mode: max}.")
     if arguments.save_total_limit == 1:
         raise RecipeError("save_total_limit: 1 is not possible; the old checkpoint goes before all processes have "
                           "written the new one, and a kill between would lose both: write 2 or more.")
 
 
-def check_model(model) -> None:
-    """Raises [`RecipeError`] for weights in a type that small gradients vanish in."""
+def check_model(model, longest: int, say: bool = True) -> None:
+    """Raises [`RecipeError`] for weights in a type that small gradients or steps vanish in, and for a model without
+    positions for texts of `longest` tokens."""
     if model.dtype == torch.float16:
         raise RecipeError("dtype: float16 is not possible, as small gradients would vanish in it; write dtype: "
                           "bfloat16 or float32.")
+    coarse = [name for name, p in model.named_parameters() if p.requires_grad and p.dtype == torch.bfloat16]
+    if coarse:
+        raise RecipeError(f"lora_modules_to_save: '{coarse[0]}' would be trained in bfloat16, which is too coarse for "
+                          "most steps; write dtype: float32, or leave it out.")
+    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None) or math.inf
+    if longest > limit and not can_pack(model.config)[0]:  # its positions may be a table
+        raise RecipeError(f"prompt_max_length: the model reads {limit} tokens, and texts may have {longest}; write "
+                          "max_length and prompt_max_length within that.")
+    if longest > limit and say:
+        logger.warning(f"Texts may have {longest} tokens, more than the {limit} that the model was made for.")
 
 
 def check_schedule(arguments, steps: int) -> None:

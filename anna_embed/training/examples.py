@@ -11,7 +11,7 @@ def groups_of(rows: list[dict], size: int) -> list[list[int]]:
 
 
 def draw(rows: list[dict], group: list[int], most: int, rng: random.Random, fixed: list[dict] | None = None,
-         kind: str = "retrieval") -> list[tuple[str, str]]:
+         kind: str = "retrieval", seen: dict[str, str] | None = None) -> list[tuple[str, str]]:
     """0 to `most` pairs of query and response for one group of rows.
 
     An example never shares its query or its positive with a row of the group, in either role, and its positive is no
@@ -28,12 +28,17 @@ def draw(rows: list[dict], group: list[int], most: int, rng: random.Random, fixe
         rng (`random.Random`): Draws them.
         fixed (`list[dict]`, *optional*): Rows to show instead, all of them but those that would give an answer away.
         kind (`str`): Of the task.
+        seen (`dict[str, str]`, *optional*): What the model sees of a text, if that is not all of it: texts that are
+            equal up to where they are cut are the same.
     """
-    taken = {rows[i]["query"] for i in group}
+    def cut(text):
+        return (seen or {}).get(text, text)
+
+    taken = {cut(rows[i]["query"]) for i in group}
     right = {name for i in group for name in rows[i]["sibling_positive_ids"]}
-    taken |= {rows[i]["positive"] for i in group if kind != "classification"}
+    taken |= {cut(rows[i]["positive"]) for i in group if kind != "classification"}
     possible = [r for r in (rows if fixed is None else fixed)
-                if r["query"] not in taken and r["positive"] not in taken and r["positive_id"] not in right
+                if cut(r["query"]) not in taken and cut(r["positive"]) not in taken and r["positive_id"] not in right
                 and as_example(r)]
     if fixed is None:
         possible = rng.sample(possible, min(rng.randint(0, most), len(possible)))

@@ -2,6 +2,7 @@
 
 import math
 import resource
+import sys
 import time
 from collections import Counter
 
@@ -35,7 +36,8 @@ def forecast(trainer) -> dict:
     Returns:
         `dict`: `steps` and `steps_per_epoch`; `queries_per_step` of each task; per step `tokens`, `distinct_tokens`
         (after sharing) and `rows`; `target_entropy` of each task with soft labels; `tokens_per_second` and `hours`
-        (from the largest row of these steps) and `peak_gb` of this process. What a guide embeds is not in them.
+        (from the largest row of these steps) and `peak_gb` of this process. What a guide embeds is not in them, nor
+        the scoring of held-out rows.
     """
     steps, arguments = trainer.steps, trainer.args
     total = steps.until_the_end(arguments)
@@ -110,7 +112,8 @@ def _peak(device: torch.device) -> float:
     """The most memory so far, in GB: of the GPU if there is one, else of the process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e9
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
 
 
 def as_text(facts: dict) -> str:

@@ -13,6 +13,8 @@ ONLY = {
     "model_revision": ("main", "write it behind the model's name: model_name_or_path: org/name@revision"),
     "load_in_8bit": (False, "the base model is not quantised: leave it out"),
     "load_in_4bit": (False, "the base model is not quantised: leave it out"),
+    "output_dir": (None, "the stage writes into the folder that artifacts names: leave it out"),
+    "hub_token": (None, "it would be written into the manifest: set HF_TOKEN, or log in with `hf auth login`"),
 }
 
 
@@ -30,7 +32,8 @@ def parents_of(config, given: dict) -> dict[str, Located]:
     """
     for key, (only, remedy) in ONLY.items():
         if given.get(key, only) != only:
-            raise RecipeError(f"{key}: {given[key]!r} is not possible; {remedy}.")
+            value = "a token" if key == "hub_token" else repr(given[key])
+            raise RecipeError(f"{key}: {value} is not possible; {remedy}.")
     if not given.get("model_name_or_path"):
         raise RecipeError("model_name_or_path: names no base model; give a decoder-only model, a folder or a Hub id.")
     parents = {"triplets": locate("triplets", config.input("triplets"), "dataset", config.mirror),

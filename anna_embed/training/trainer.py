@@ -52,10 +52,11 @@ class EmbeddingTrainer(Trainer):
 
     def __init__(self, config, tasks, rows, guide=None, **kwargs):
         check_arguments(kwargs["args"])
-        check_model(kwargs["model"])
         main_process = kwargs["args"].process_index == 0
+        check_model(kwargs["model"], config.longest, main_process)
         self.entropies = check_tasks(tasks, rows, kwargs["processing_class"], config, main_process)
         super().__init__(train_dataset=[{}], **kwargs)
+        check_arguments(self.args)  # accelerate's configuration may have changed them
         if self.is_fsdp_enabled or self.is_deepspeed_enabled:
             raise RecipeError("distributed_type: FSDP and DEEPSPEED are not possible, as the adapter's gradients are "
                               "summed here; launch with a file of recipes/accelerate.")

@@ -1,11 +1,15 @@
 """What the convert stage takes literally, and what it leaves alone."""
 
+import os
+
 import pytest
 from recipes import mine, train_reranker
 
+from anna_embed import tables
 from anna_embed.artifacts import Located, Stage, read_manifest
 from anna_embed.config import MineConfig, RerankerConfig
 from anna_embed.parsing import RecipeError
+from anna_embed.schema import CORPUS
 
 INTENTS = {"name": "intents", "kind": "classification", "columns": {"text": "text", "label": "label"}}
 QUESTIONS = {"name": "questions", "kind": "retrieval", "instruction": "Find",
@@ -155,3 +159,65 @@ def test_a_reranker_of_nothing(key):
     """If this fails, a zero ends in a traceback of torch, or after the passages were embedded."""
     with pytest.raises(RecipeError, match=f"{key}: 0 is not possible"):
         RerankerConfig(artifacts="a", base_model="m", dense_model="m", **{key: 0})
+
+
+def test_a_file_of_the_same_name_and_time(stage):
+    """If this fails, what came out of another archive is read as the file that was there before, under its new key."""
+    for name in ("first", "other"):
+        path = stage.data("q.jsonl", [{"q": f"{name} question {n}", "p": f"passage {n}"} for n in range(3)])
+        os.utime(path, (0, 0))
+        stage.run([QUESTIONS | {"path": path}])
+        assert all(query.startswith(name) for query in stage.rows("questions")["query"])
+
+
+def test_a_name_is_no_pattern(stage):
+    """If this fails, `data[1].jsonl` is read from `data1.jsonl`, in silence."""
+    stage.data("q1.jsonl", [{"q": f"wrong question {n}", "p": f"passage {n}"} for n in range(3)])
+    path = stage.data("q[1].jsonl", [{"q": f"question {n}", "p": f"passage {n}"} for n in range(3)])
+    stage.run([QUESTIONS | {"path": path}])
+    assert all(query.startswith("question") for query in stage.rows("questions")["query"])
+
+
+def test_a_lone_quotation_mark_in_a_tsv(stage):
+    """If this fails, all rows up to the next quotation mark become one, and none is counted as dropped."""
+    rows = 'q\tp\nq one\t"Hamlet\nq two\tplain\nq three\tMacbeth"\nq four\tother\n'
+    said = stage.error([QUESTIONS | {"path": stage.data("q.tsv", rows)}])
+    assert "has a tab within a value of 'p' ('Hamlet" in said
+
+
+def test_labels_that_are_called_otherwise(stage):
+    """If this fails, `labels: {yes: relevant}` changes nothing, as YAML makes true of yes, and nobody is told."""
+    rows = stage.data("i.jsonl", [{"text": f"text {n}", "label": ("yes", "no")[n % 2]} for n in range(6)])
+    said = stage.error([INTENTS | {"path": rows, "labels": {True: "relevant", False: "irrelevant"}}])
+    assert "labels: none of False, True is a label in '" in said and "which has 'no', 'yes'; write them" in said
+    stage.run([INTENTS | {"path": rows, "labels": {"yes": "relevant", 7: "seven"}}])
+    assert set(stage.rows("intents")["label"]) == {"relevant", "no"}
+
+
+def test_held_out_contradictions(stage):
+    """If this fails, the texts that the score tells apart were positives in training."""
+    def rows(name, premise, others):
+        return stage.data(name, [{"p": premise, "h": h, "l": label} for h, label in others.items()])
+
+    task = {"name": "nli", "kind": "nli", "columns": {"premise": "p", "hypothesis": "h", "label": "l"}}
+    train = rows("train.jsonl", "a man walks",
+                 {"he lies": "entailment", "he moves": "entailment", "he rests": "contradiction"})
+    test = rows("test.jsonl", "a man stands", {"he is still": "entailment", "he lies": "contradiction"})
+    stage.run([task | {"path": train, "test_path": test}])
+    assert stage.rows("nli")["positive"][:] == ["he moves"]
+
+
+def test_two_columns_of_negatives(stage):
+    """If this fails, two columns of negatives are one negative."""
+    rows = stage.data("q.jsonl", [{"q": "a", "p": "b", "m": "c", "n": "d"}])
+    said = stage.error([QUESTIONS | {"path": rows, "columns": QUESTIONS["columns"] | {"negatives": ["m", "n"]}}])
+    assert "name one column that holds a list" in said
+
+
+def test_columns_are_made_in_pieces(monkeypatch):
+    """If this fails, the 8.8 million passages of MS MARCO end in an overflow, after all of them have been read."""
+    rows = [{"id": str(n), "text": f"text {n}"} for n in range(7)]
+    monkeypatch.setattr(tables, "PIECE", 3)
+    made = tables.from_rows(rows, CORPUS)
+    assert made.to_list() == rows and made.features == CORPUS and made.data.column("text").num_chunks == 3
+    assert tables.from_rows([], CORPUS).num_rows == 0

@@ -150,7 +150,8 @@ def test_what_is_read_of_pairs_and_of_datasets(tmp_path):
     write_split(pairs, "qa-corpus", "train", [{"id": "1", "text": "its passage"}], CORPUS)
     write_split(pairs, "intents", "train", [pair("an utterance", "play music", ["set alarm"])], PAIRS)
     rows = {"qa": {"train": 1, "test": 1}, "qa-corpus": {"train": 1}, "intents": {"train": 1}, "gone": {"test": 1}}
-    (pairs / "manifest.json").write_text(json.dumps({"stage": "convert", "tasks": tasks, "rows": rows}))
+    manifest = {"stage": "convert", "tasks": tasks, "rows": rows}
+    (pairs / "manifest.json").write_text(json.dumps(manifest))
     read = {name: list(texts) for name, texts in training_texts(Located("pairs", str(pairs), "d")).items()}
     assert read == {"qa": ["a question", "its passage", "a wrong one"], "qa-corpus": ["its passage"],
                     "intents": ["an utterance"]}

@@ -96,3 +96,5 @@ def test_the_mean_of_a_whole_benchmark_only():
     (mean,) = mean_of("MTEB(eng, v2)", records)
     assert (mean["value"], mean["n"]) == (2.0, 41)
     assert mean_of("MTEB(eng, v2)", records[1:]) == [] == mean_of(None, records)
+    assert mean["note"] is None
+    assert mean_of("MTEB(eng, v2)", [*records, {"task": "Other", "value": 1, "note": "a part of it"}]) == [mean]

@@ -1,8 +1,10 @@
 """What a model is decides how it is asked; examples of `num_examples` really reach it; a model alone can be scored."""
 
 import json
+import shutil
 import tempfile
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -12,12 +14,13 @@ from mteb_copies import STS
 from recipes import benchmark
 from sentence_transformers import SentenceTransformer
 from small import SENTENCES
+from transformers import BloomConfig
 
 from anna_embed.artifacts import Located, read_manifest
 from anna_embed.config import BenchmarkConfig
 from anna_embed.evaluation.panel import Part, load_task
 from anna_embed.evaluation.scored_model import ScoredModel
-from anna_embed.model.encode import lay_out_untrained
+from anna_embed.model.encode import lay_out_untrained, load_encoder
 from anna_embed.parsing import RecipeError, parse
 from anna_embed.prompts import query_prompt
 from anna_embed.schema import PAIRS, RESULTS
@@ -79,6 +82,27 @@ def test_the_prompts_that_other_models_bring_along(tiny_model, pairs, tmp_path):
     model.tasks = {"mine": {"kind": "retrieval", "instruction": "Find it"}}
     assert model._prompts({}, pairs) == {"mine": "query: "}
     assert scored(tiny_model, pairs, tmp_path).document_prompt == ""
+    file.write_text(json.dumps(known | {"prompts": {"query": "Q: ", "document": "", "all": "text: "},
+                                        "default_prompt_name": "all"}))
+    assert scored(folder, pairs, tmp_path).document_prompt == ""  # as the stock library has it, and no default
+
+
+def test_vectors_in_half_precision_are_of_length_one(tiny_model, tmp_path):
+    """If this fails, the benchmark's products are no cosines: in bfloat16 each length is off by some thousandths."""
+    encode = load_encoder(str(exported(tiny_model, tmp_path / "model", {})), 64, 8, "bfloat16")
+    np.testing.assert_allclose(np.linalg.norm(encode(SENTENCES, "say "), axis=1), 1, atol=1e-6)
+
+
+def test_a_bare_decoder_in_other_files(tiny_model, tmp_path):
+    """If this fails, weights in several files can be trained but not scored, or a model with ALiBi is a traceback."""
+    base, folder = tmp_path / "base", tmp_path / "laid out"
+    shutil.copytree(tiny_model, base)
+    folder.mkdir()
+    (base / "pytorch_model.bin.index.json").write_text("{}")
+    with patch("transformers.AutoConfig.from_pretrained", return_value=BloomConfig(hidden_size=8)):
+        lay_out_untrained(str(base), folder)
+    assert (folder / "pytorch_model.bin.index.json").is_symlink()
+    assert json.loads((folder / "sentence_bert_config.json").read_text())["max_seq_length"] == 2048
 
 
 def test_held_out_rows_are_no_task_of_mteb():

@@ -204,7 +204,8 @@ def test_the_licence_of_the_base_model(tmp_path):
     """If this fails, the card says nothing of the terms that come with the base model."""
     named = "---\nlicense: other\nlicense_name: my-terms\n---\n"
     for text, licence in (("---\nlicense: apache-2.0\n---\n", "apache-2.0"), ("no front matter", None),
-                          (named, "my-terms"), ("---\n- x\n---\n", None)):
+                          (named, "my-terms"), ("---\n- x\n---\n", None),
+                          ("---\nlicense:\n- apache-2.0\n- mit\n---\n", "apache-2.0, mit")):
         (tmp_path / "README.md").write_text(text)
         assert licence_of(tmp_path) == licence
     assert licence_of(tmp_path / "nothing") is None

@@ -89,7 +89,7 @@ def test_a_tag_is_never_moved(hub, pairs, refusal, artifacts):
     written = len(hub.writes())
     assert refusal() == (
         f"tag: 'v1' of tester/anna-pairs already names other content (commit {commit[:12]}); a tag is never moved; "
-        "choose another --tag.")
+        "choose another --tag for a new version of the same, or another --prefix for something else.")
     assert len(hub.writes()) == written
     assert pairs(tag="v2") == hub.repos[PAIRS].head != commit
     assert pairs(tag="v2") == hub.repos[PAIRS].tags["v2"] and hub.repos[PAIRS].tags["v1"] == commit

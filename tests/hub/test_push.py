@@ -50,7 +50,8 @@ def test_every_stage_publishes_what_it_makes(stage, name, monkeypatch, tmp_path)
     for folder in (tmp_path / "model", *(tmp_path / "run" / made for made in MADE.values())):  # the stage's inputs
         folder.mkdir(parents=True)
         (folder / "manifest.json").write_text(json.dumps({
-            "base_model": {"name": f"{tmp_path}/model"}, "tasks": {"mine": {"kind": "retrieval"}}}))
+            "stage": "a stage", "base_model": {"name": f"{tmp_path}/model"},
+            "tasks": {"mine": {"kind": "retrieval"}}}))
     monkeypatch.setattr(Stage, "is_current", True)
     monkeypatch.setattr(recipe, "main", published.append)
     assert stage(name, "--tag", "v7", "--prefix", "my", "--private", "false")[0] == 0

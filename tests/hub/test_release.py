@@ -82,8 +82,11 @@ def test_no_path_of_this_machine_leaves(hub, client, artifacts):
     text["config"] |= {"path": "/home/me/rows.jsonl", "command": "python -m x --mirror /home/me/mirror --seed 3"}
     text["command"] = "python -m x --mirror '/home/me/Dropbox (Acme)/mirror' --mirror=~/me/other --seed 3"
     text["dropped"] = [{"task": "NQ", "reason": "text occurs in the test set /home/me/my/test.jsonl", "rows": 3}]
+    text["tasks"] = {name: task | {"instruction": "Find files under /etc/ssh/ that"}
+                     for name, task in text["tasks"].items()}
     manifest.write_text(json.dumps(text))
     publish(artifacts)
+    assert "Find files under /etc/ssh/ that" in hub.read(TRIPLETS, "v1", "manifest.json")  # what the model is told
     out = hub.read(TRIPLETS, "v1", "manifest.json") + hub.read(TRIPLETS, "v1", "README.md")
     assert "Acme" not in out and "--mirror mirror --mirror=other --seed 3" in out
     assert "/home" not in out and "--mirror mirror --seed 3" in out and "in the test set test.jsonl" in out

@@ -89,7 +89,9 @@ def test_documents_of_symmetric_tasks_get_their_instruction():
     asked = query_prompt("Do they say the same?")
     tasks = {"graded": {"kind": "sts", "instruction": "Do they say the same?"}}
     assert prompts_of(tasks, {"graded": f"examples\n\n{asked}"}) == {
-        "query": f"examples\n\n{asked}", "document": asked, "graded": f"examples\n\n{asked}"}
+        "query": f"examples\n\n{asked}", "document": asked, "graded": f"examples\n\n{asked}", "graded-document": asked}
+    labels = {"intents": {"kind": "classification", "instruction": "Which intent?"}}
+    assert prompts_of(labels, {})["intents-document"] == ""  # what stands in front of the labels
     questions = {"questions": {"kind": "retrieval", "instruction": "Find it"}}
     assert prompts_of(tasks | questions, {})["document"] == ""
 
@@ -122,9 +124,10 @@ def test_files_that_older_releases_read(run):
 
 def test_stored_examples(run, stock):
     """If this fails, examples are repeated, give the answer's form wrong, or come from rows that say the opposite."""
-    assert list(stock.prompts) == ["query", "document", "questions-query", "inference", "graded", "intents", "topics"]
+    names = ["questions-query", "inference", "graded", "intents", "topics"]
+    assert list(stock.prompts) == ["query", "document", *names, *(f"{name}-document" for name in names[1:])]
     assert stock.prompts["query"] == stock.prompts["questions-query"] and stock.prompts["document"] == ""
-    for task, name in zip(TASKS, list(stock.prompts)[2:]):
+    for task, name in zip(TASKS, names):
         blocks = stock.prompts[name].split("\n\n")
         assert blocks[-1] == query_prompt(TASKS[task]["instruction"]) and len(blocks) == 3
         rows = triplet_rows()[task]

@@ -10,7 +10,7 @@ import anna_embed
 from anna_embed.parsing import RecipeError
 
 PROMPTS = {"query": "Instruct: Find it\nQuery: ", "document": "", "riddles-query": "Instruct: Solve\nQuery: ",
-           "sums": "Instruct: Add\nQuery: "}
+           "sums": "Instruct: Add\nQuery: ", "intents": "Instruct: Which?\nQuery: ", "intents-document": ""}
 TEXTS = SENTENCES[:5]
 
 
@@ -34,6 +34,9 @@ def model(tmp_path_factory):
     (lambda m: m.encode_document(TEXTS), ""),
     (lambda m: m.encode_document(TEXTS, task="riddles"), ""),
     (lambda m: m.encode_document(TEXTS, task="sums"), PROMPTS["sums"]),
+    (lambda m: m.encode_document(TEXTS, task="sums", prompt=None), PROMPTS["sums"]),
+    (lambda m: m.encode_query(TEXTS, task="intents"), PROMPTS["intents"]),
+    (lambda m: m.encode_document(TEXTS, task="intents"), ""),
 ])
 def test_the_prompt_that_is_asked_for(model, ask, prompt):
     """If this fails, texts are encoded without the prompt that was named, in silence, and found by nobody."""
@@ -43,8 +46,18 @@ def test_the_prompt_that_is_asked_for(model, ask, prompt):
 @pytest.mark.parametrize("side", ["encode_query", "encode_document"])
 def test_a_task_that_the_model_does_not_know(model, side):
     """If this fails, a slip in a task's name gives vectors without a prompt."""
-    with pytest.raises(RecipeError, match="task: the model has no prompt for 'riddle'; it has them for riddles, sums"):
+    known = "it has them for intents, riddles, sums"
+    with pytest.raises(RecipeError, match=f"task: the model has no prompt for 'riddle'; {known}"):
         getattr(model, side)(TEXTS, task="riddle")
+
+
+def test_examples_in_any_container(model):
+    """If this fails, `examples=zip(questions, passages)` gives vectors without examples, in silence."""
+    pairs = [("a", "b"), ("c", "d")]
+    np.testing.assert_array_equal(model.encode(TEXTS, task="sums", examples=zip("ac", "bd")),
+                                  model.encode(TEXTS, task="sums", examples=pairs))
+    with pytest.raises(RecipeError, match="give task= or instruction=, not both"):
+        model.encode_document(TEXTS, task="sums", instruction="Subtract")
 
 
 def test_half_a_character(model):

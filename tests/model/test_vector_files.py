@@ -101,6 +101,9 @@ def test_lines_of_json_that_are_unusual(model, folder):
     lines.write_text('{"text": "a"}\n{"text": "a \\ud83d"}\n', encoding="utf-8")
     with pytest.raises(RecipeError, match="line 2 of .* has half a character"):
         encode(model, folder, "--input", str(lines))
+    lines.write_text('{"id": "\\ud83d", "text": "a"}\n', encoding="utf-8")
+    with pytest.raises(RecipeError, match="line 1 of .* has half a character .* in its id"):
+        encode(model, folder, "--input", str(lines))
     lines.write_text(json.dumps({"id": None, "text": "a"}) + "\n" + json.dumps({"id": 7, "text": "b"}), "utf-8")
     assert [name for name, _ in vector_files.open_texts("input", str(lines), None, folder)] == ["0", "7"]
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from anna_embed.lengths import to_length_one
 from anna_embed.parsing import RecipeError
 from anna_embed.teacher import dense
 from anna_embed.teacher.shards import Processes
@@ -19,7 +20,7 @@ class Model:
     def encode(self, texts, prompt, **kwargs):
         self.prompts.append(prompt)
         self.texts += texts
-        return np.full((len(texts), 2), self.value)
+        return np.full((len(texts), 2), self.value, np.float32)
 
 
 def test_nothing_is_embedded_twice(tmp_path):
@@ -59,6 +60,18 @@ def test_vectors_that_are_no_numbers():
     with pytest.raises(RecipeError, match="dense_model: the vector of the text 'a' is not finite"):
         dense.encode(Model(np.nan), ["a"])
     assert dense.encode(Model(), []).shape == (0, 2)
+
+
+def test_vectors_are_of_length_one():
+    """If this fails, products of two vectors are no cosines: a model in bfloat16 scales each by its own error."""
+    np.testing.assert_allclose(np.linalg.norm(dense.encode(Model(0.71), ["a", "b"]), axis=1), 1, atol=1e-6)
+    assert not to_length_one(np.zeros((1, 3))).any()
+
+
+def test_a_folder_that_is_no_model(tmp_path):
+    """If this fails, a wrong path is a traceback."""
+    with pytest.raises(RecipeError, match="guide: '.*' is no SentenceTransformer"):
+        dense.load(str(tmp_path), key="guide")
 
 
 def test_weights_on_even_addresses():

@@ -45,6 +45,16 @@ def test_scores_are_raw_logits(save):
     assert reranker.score(None, []).shape == (0,)
 
 
+def test_longer_than_its_positions(save, tmp_path):
+    """If this fails, scoring stops at the first text that long, after everything has been embedded."""
+    path = save(BertForSequenceClassification, 1)[0]
+    reranker.load(path, 512)
+    with pytest.raises(RecipeError, match="max_length: 513 is not possible; the reranker '.*' reads 512 tokens"):
+        reranker.load(path, 513)
+    with pytest.raises(RecipeError, match="reranker: there is no model in '.*'"):
+        reranker.load(str(tmp_path), 64)
+
+
 @pytest.mark.parametrize("kind, outputs, sentence", [
     (BertModel, 1, "is no cross-encoder, so its scores would be random; .*recipes.train_reranker"),
     (BertForSequenceClassification, 3, "has 3 outputs, but a relevance score is one"),

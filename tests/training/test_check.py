@@ -6,9 +6,11 @@ import math
 import pytest
 from small import SENTENCES, TASKS, triplet, triplet_rows
 from tiny import trainer
+from transformers import GPT2Config, GPT2Model
 
 from anna_embed.config import TrainConfig
 from anna_embed.parsing import RecipeError
+from anna_embed.training.check import check_model
 from anna_embed.training.inputs import parents_of
 
 
@@ -25,6 +27,16 @@ from anna_embed.training.inputs import parents_of
     ({"max_steps": -1, "num_train_epochs": 0}, "num_train_epochs: 0 is no training"),
     ({"max_steps": 1, "warmup_steps": 0.1}, "warmup_steps: 0.1 makes the only step one of warm-up"),
     ({"push_to_hub": True}, "push_to_hub: True .*recipes.publish"),
+    ({"resume_from_checkpoint": "x"}, "resume_from_checkpoint: 'x' .*leave it out"),
+    ({"data_seed": 3}, "data_seed: 3 .*seed orders the rows"),
+    ({"torch_compile": True}, "torch_compile: True .*leave it out"),
+    ({"optim": "lomo"}, "optim: lomo does not fit"),
+    ({"optim": "schedule_free_adamw"}, "optim: schedule_free_adamw does not fit"),
+    ({"save_strategy": "best", "metric_for_best_model": "mean"}, "save_strategy: best needs scores"),
+    ({"eval_on_start": True}, "eval_on_start: true needs held-out rows"),
+    ({"lr_scheduler_type": "greedy", "eval_strategy": "steps", "eval_steps": 1},
+     "lr_scheduler_type: greedy takes a rising score for a bad one; .*mode: max"),
+    ({"accelerator_config": {"gradient_accumulation_kwargs": {"num_steps": 3}}}, "gradient_accumulation_steps: 3"),
 ])
 def test_settings_that_would_be_ignored(tiny_model, tmp_path, arguments, sentence):
     """Each would change the result, or publish half a model, without a word."""
@@ -46,6 +58,8 @@ def test_precision_is_the_recipes(tiny_model, tmp_path, monkeypatch):
     ({"model_revision": "v1"}, "model_revision: 'v1' .*org/name@revision"),
     ({"load_in_4bit": True}, "load_in_4bit: True .*not quantised"),
     ({"load_in_8bit": True}, "load_in_8bit: True .*not quantised"),
+    ({"output_dir": "mine"}, "output_dir: 'mine' .*artifacts"),
+    ({"hub_token": "hf_secret"}, "hub_token: a token is not possible; .*HF_TOKEN"),
 ])
 def test_keys_of_trl_that_are_not_followed(stated, sentence):
     """The manifest would say that a key holds which nothing reads."""
@@ -145,6 +159,32 @@ def test_half_precision_of_the_other_kind(tiny_model, tmp_path):
     """Its small gradients vanish, and nobody scales the loss."""
     with pytest.raises(RecipeError, match="dtype: float16 is not possible.* write dtype: bfloat16"):
         trainer(tiny_model, tmp_path, dtype="float16")
+
+
+def test_weights_beside_the_adapter_are_float32(tiny_model, tmp_path):
+    """In bfloat16 most steps are lost to rounding: an embedding table that is trained too hardly moves."""
+    made = trainer(tiny_model, tmp_path)
+    check_model(made.model, 100)
+    made.model.base_model.model.embed_tokens.weight.requires_grad_(True)
+    check_model(made.model, 100)
+    with pytest.raises(RecipeError, match="lora_modules_to_save: '.*embed_tokens.weight' would be trained in b"):
+        check_model(made.model.bfloat16(), 100)
+
+
+def test_texts_longer_than_a_table_of_positions():
+    """If this fails, GPT-2 stops at the first long text, hours after the start, with an index error."""
+    model = GPT2Model(GPT2Config(n_positions=128, n_embd=8, n_layer=1, n_head=1, vocab_size=20))
+    check_model(model, 128)
+    with pytest.raises(RecipeError, match="prompt_max_length: the model reads 128 tokens, and texts may have 320"):
+        check_model(model, 320)
+
+
+def test_no_room_for_examples():
+    """If this fails, `max_length: 2048` alone trains without a single example, and nobody is told."""
+    for keys in ({}, {"max_examples": 0, "eval_examples": 2}):
+        with pytest.raises(RecipeError, match="prompt_max_length: 2048 is not possible; max_length .2048. of it"):
+            TrainConfig(artifacts="unused", max_length=2048, **keys)
+    TrainConfig(artifacts="unused", max_length=2048, max_examples=0)
 
 
 @pytest.mark.parametrize("key, value", [("example_max_length", 0), ("cosent_scale", 0.0), ("cosent_scale", -20.0)])

@@ -2,6 +2,7 @@
 
 import random
 
+import pytest
 from datasets import Dataset
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -117,7 +118,7 @@ def test_sides_are_cut(tokenizer):
 @SLOW
 @given(st.lists(st.lists(st.sampled_from(" ".join(SENTENCES).split()), min_size=1, max_size=40).map(" ".join),
                 min_size=6, max_size=12),
-       st.integers(40, 64), st.integers(0, 160), st.integers(1, 40), st.integers(0, 99))
+       st.integers(40, 64), st.integers(1, 160), st.integers(1, 40), st.integers(0, 99))
 def test_no_query_loses_its_end(tokenizer, texts, max_length, more, each, seed):
     """Where examples, instruction and query exceed the limit, examples go; what is left is never cut a second time.
 
@@ -133,13 +134,38 @@ def test_no_query_loses_its_end(tokenizer, texts, max_length, more, each, seed):
         assert tokenizer.decode(batch.tokens[with_examples]).endswith(tokenizer.decode(plain.tokens[without]))
 
 
+@pytest.mark.parametrize("size", [2, 3, 6, 31, 33])
+def test_small_batches_have_examples_too(tokenizer, size):
+    """If this fails, a batch that is no larger than a group of queries is shown no example, ever: every small dataset
+    trains a model that has never seen one."""
+    rows = [triplet(f"why {n}", f"because {n}", scores=[1.0]) for n in range(size)]
+    counts = set()
+    for seed in range(12):
+        batch = build(rows, TASK, tokenizer, TrainConfig(artifacts="unused", max_examples=2), str(seed))
+        counts |= {tokenizer.decode(batch.tokens[n]).count("Response") for n in batch.query.tolist()}
+    assert max(counts) == min(2, size - size // 2)
+
+
+def test_texts_equal_up_to_the_cut_are_one(tokenizer):
+    """If this fails, an example's response is the very text that the model has to find: long pages begin alike."""
+    page = " ".join(SENTENCES)
+    rows = [triplet("why a", f"{page} a", scores=[1.0]), triplet("why b", f"{page} b", scores=[1.0])]
+    keys = {"max_examples": 1, "max_length": 40, "example_max_length": 40}
+    for seed in range(6):
+        batch = build(rows, TASK, tokenizer, TrainConfig(artifacts="unused", **keys), str(seed))
+        assert "Response" not in tokenizer.decode(batch.tokens[batch.query[0]])
+    config = TrainConfig(artifacts="unused", fixed_examples=True, **keys)
+    batch = build(rows[:1], TASK, tokenizer, config, "1", rows[1:])
+    assert "Response" not in tokenizer.decode(batch.tokens[batch.query[0]])
+
+
 def test_the_limit_to_the_token(tokenizer):
     """With queries that use their whole share nothing is lost at any limit, and at some limit nothing is left over."""
     rows = [triplet(" ".join(SENTENCES[n:]), f"because {n}", scores=[1.0]) for n in range(6)]
     keys = {"max_examples": 2, "example_max_length": 6, "example_group_size": 6, "max_length": 64}
     rows += [triplet(f"why {n}", f"so {n}", scores=[1.0]) for n in range(6)]
     full = 0
-    for limit in range(64, 140):
+    for limit in range(65, 140):
         batch = build(rows, TASK, tokenizer, TrainConfig(artifacts="unused", prompt_max_length=limit, **keys), "3")
         plain = build(rows, TASK, tokenizer, TrainConfig(artifacts="unused", **keys | {"max_examples": 0}), "3")
         for n in range(6):

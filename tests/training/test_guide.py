@@ -164,7 +164,7 @@ def first_step(tiny_model, tmp_path_factory):
                       init_lora_weights=False)
     model = get_peft_model(AutoModel.from_pretrained(tiny_model, dtype="float32"), shortened(lora))
     model.save_pretrained(str(folder), save_embedding_layers=False)
-    manifest = {"base_model": {"name": "org/tiny", "digest": "one"}, "training": {"steps": 9},
+    manifest = {"stage": "train", "base_model": {"name": "org/tiny", "digest": "one"}, "training": {"steps": 9},
                 "rows": {"a": {"train": 5}}, "tasks": {"a": {"kind": "sts", "licence": "CC0 1.0"}}}
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder, model
