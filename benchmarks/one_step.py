@@ -1,6 +1,9 @@
-"""One step of a trainer, timed: the clock that hangs in it, and the search for a peer's best mini-batch."""
+"""One step of a trainer, timed: the clock that hangs in it, the search for a peer's best mini-batch, and a process of
+its own for each system."""
 
+import multiprocessing
 import time
+from collections.abc import Callable
 
 import torch
 from transformers import PrinterCallback, TrainerCallback
@@ -50,6 +53,64 @@ class Step:
         """Seconds of one step."""
         self.trainer.train()
         return self.clock.seconds
+
+
+class Alone:
+    """
+    A step in a process of its own, which waits while others have their turn.
+
+    In one process the memory that one system leaves behind, in pieces, slows the others down.
+
+    Args:
+        build (`Callable`): makes the `Step`; importable by name, as the process is spawned.
+        *arguments: of it; must pickle.
+    """
+
+    def __init__(self, build: Callable, *arguments):
+        context = multiprocessing.get_context("spawn")
+        self.connection, other = context.Pipe()
+        process = context.Process(target=_serve, args=(other, torch.get_num_threads(), build, arguments), daemon=True)
+        process.start()
+        other.close()  # so that a killed process ends the wait
+        self.name = build.__name__
+        self.answer()  # it is built
+
+    def ask(self, what: str) -> dict:
+        """Runs the step: `"count"` for what `counting.count` gives, `"time"` for the figures of its clock."""
+        self.connection.send(what)
+        return self.answer()
+
+    def answer(self):
+        """Waits for what the process sends."""
+        try:
+            return self.connection.recv()
+        except (EOFError, ConnectionError):
+            raise RuntimeError(f"The process of {self.name} has ended; what it said stands above.") from None
+
+    def __call__(self) -> float:
+        """Seconds of one step."""
+        self.clock = self.ask("time")
+        return self.clock["seconds"]
+
+
+def _serve(connection, threads, build, arguments):
+    from benchmarks import counting
+
+    torch.set_num_threads(threads)
+    step = build(*arguments)
+    connection.send("built")
+    while True:
+        try:
+            what = connection.recv()
+        except EOFError:
+            return
+        if what == "count":
+            connection.send(counting.count(step, step.trainer.model))
+        else:
+            step()
+            clock = step.clock
+            connection.send({"seconds": clock.seconds, "busy": clock.busy, "loss": clock.loss,
+                             "gradient": clock.gradient.numpy()})
 
 
 def fastest(step: Step) -> tuple[dict, dict[str, float]]:

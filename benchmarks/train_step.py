@@ -84,14 +84,14 @@ def measure(config: Settings, setting: str, path: str, rate: float) -> dict:
     import torch
 
     from anna_embed.engine import count
-    from benchmarks import counting, one_step, timing, trainers
+    from benchmarks import one_step, timing, trainers
     from benchmarks.workload import as_strings
 
     work = workload(config, setting)
     limits = work.config.max_length, work.config.prompt_max_length
-    our = trainers.ours(path, work, config.rank)
-    batch = our.trainer.steps.batch(0)[1]
-    strings = as_strings(batch, our.trainer.processing_class)
+    trainer = trainers.ours(path, work, config.rank).trainer
+    batch = trainer.steps.batch(0, last=True)[1]
+    strings = as_strings(batch, trainer.processing_class)
     sizes = [len(tokens) for tokens in batch.tokens]
     repeated = sum(sizes[i] for i in [*batch.query.tolist(), *batch.passages[batch.group].flatten().tolist()])
     facts = {"task": work.rows[0]["task"], "queries": len(strings[0]), "passages_per_query": len(strings[1][0]),
@@ -100,18 +100,19 @@ def measure(config: Settings, setting: str, path: str, rate: float) -> dict:
     print(f"\n{setting}: {facts}", flush=True)
 
     # ---- the peers' mini-batches, on fewer texts --------------------------------------------------------------------
-    steps, chosen, tried, searched = {"ours": our}, {}, {}, None
+    steps, chosen, tried = {"ours": one_step.Alone(trainers.ours, path, work, config.rank)}, {}, {}
+    searched = None
     for peer in config.peers:
         build = trainers.PEERS[peer]
         fewer = [group[:1 + config.search_negatives] for group in strings[1][:config.search_queries]]
         searched = build(path, *limits, (strings[0][:len(fewer)], fewer), config.rank)
         chosen[peer], tried[peer] = one_step.fastest(searched)
         print(f"  {peer}: {chosen[peer]} of {tried[peer]} s", flush=True)
-        steps[peer] = build(path, *limits, strings, config.rank)
-        steps[peer].use(chosen[peer])
+        steps[peer] = one_step.Alone(peer_step, peer, path, *limits, strings, config.rank, chosen[peer])
+    del trainer, searched
 
-    # ---- one counted run each, which warms up; then in turns --------------------------------------------------------
-    counted = {name: counting.count(step, step.trainer.model) for name, step in steps.items()}
+    # ---- one counted run each, which warms up; then in turns, each in its own process -------------------------------
+    counted = {name: step.ask("count") for name, step in steps.items()}
     seconds = timing.alternate(steps, config.repeats)
     systems = facts["systems"] = {}
     for name, step in steps.items():
@@ -120,15 +121,15 @@ def measure(config: Settings, setting: str, path: str, rate: float) -> dict:
             "queries_per_second": timing.spread([facts["queries"] / s for s in seconds[name]]),
             "seconds": medians, "positions": counted[name]["positions"], "operations": counted[name]["operations"],
             "share_of_matrix_rate": round(counted[name]["operations"] / medians["median"] / rate, 3),
-            "processor_seconds_of_last": timing.short(step.clock.busy), "loss": step.clock.loss}
+            "processor_seconds_of_last": timing.short(step.clock["busy"]), "loss": step.clock["loss"]}
         if name != "ours":
             systems[name] |= {
                 "mini_batch": chosen[name], "searched": tried[name],
                 "ours_is_times_as_fast": timing.spread([b / a for a, b in zip(seconds["ours"], seconds[name])]),
-                "cosine_of_gradients": round(torch.cosine_similarity(our.clock.gradient, step.clock.gradient,
-                                                                     dim=0).item(), 5)}
+                "cosine_of_gradients": round(torch.cosine_similarity(
+                    *(torch.from_numpy(one.clock["gradient"]) for one in (steps["ours"], step)), dim=0).item(), 5)}
         print(f"  {name}: {systems[name]}", flush=True)
-    del our, searched, step, steps
+    del step, steps  # which ends their processes
 
     # ---- memory, each in a process of its own -----------------------------------------------------------------------
     if config.memory_factor:
@@ -154,13 +155,18 @@ def run_ours(config: Settings, setting: str, path: str, factor: int) -> int:
     return len(work.rows)
 
 
-def run_peer(peer: str, path: str, max_length: int, longest: int, strings: tuple, rank: int, mini_batch: dict) -> None:
+def run_peer(*arguments) -> None:
     """One step, for its memory."""
+    peer_step(*arguments)()
+
+
+def peer_step(peer: str, path: str, max_length: int, longest: int, strings: tuple, rank: int, mini_batch: dict):
+    """A peer's step with the mini-batch that is best."""
     from benchmarks.trainers import PEERS
 
     step = PEERS[peer](path, max_length, longest, strings, rank)
     step.use(mini_batch)
-    step()
+    return step
 
 
 def main(config: Settings, given: dict) -> None:
