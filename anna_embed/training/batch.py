@@ -117,8 +117,8 @@ def _queries(rows, task, tokenizer, config, seed, fixed, seen):
     """Query strings with instruction and, group by group, few-shot examples.
 
     The query keeps `max_length` with its instruction; the examples get what `prompt_max_length` leaves, so that no
-    string is cut once more and loses its end. A batch of two rows or more has two
-    groups or more, as each is shown rows of the others.
+    string is cut once more and loses its end. A batch of two rows has two groups at least, as each is shown rows of
+    the others.
     """
     prompt, rng = query_prompt(task["instruction"]), random.Random(seed)
     cut = cut_to_fit(tokenizer, prompt, [row["query"] for row in rows], config.max_length)
