@@ -150,7 +150,8 @@ def load_elsewhere(model: Path, folder: Path) -> str:
 
 def test_the_model_needs_nothing_of_ours(toy, first_run, tmp_path):
     """If this fails, the model cannot be used by those it is made for."""
-    names = ["BoolQ-query", "document", "query", "sample-intents", "sample-nli", "sample-sts", "sample-topics"]
+    names = ["BoolQ-query", "document", "query", "sample-intents", "sample-intents-document", "sample-nli",
+             "sample-sts", "sample-topics"]  # what is found in `sample-intents` are its labels, which have no prompt
     assert load_elsewhere(toy.artifacts / "model", tmp_path) == f"torch.Size([1, 2]) {names} False"
 
 
