@@ -17,7 +17,7 @@ install: .venv/installed
 
 quickstart: install
 	$(BIN)/python -m recipes.quickstart.mirror --output artifacts/mirror
-	$(BIN)/python -m recipes.run recipes/quickstart --mirror artifacts/mirror
+	$(BIN)/python -m recipes.run recipes/quickstart --dtype auto --mirror artifacts/mirror
 
 test: test-fast test-slow
 

@@ -1,6 +1,6 @@
 """Every stage of a recipe in order; what is up to date is skipped, what was killed goes on.
 
-    python -m recipes.run recipes/quickstart --mirror artifacts/mirror             # a laptop, 15 min
+    python -m recipes.run recipes/quickstart --dtype auto --mirror artifacts/mirror     # a laptop, 15 to 30 min
     python -m recipes.run recipes/own_data --accelerate recipes/accelerate/gpu8.yaml
     python -m recipes.run recipes/quickstart --artifacts artifacts/toy --set train.max_steps=3 --mirror m1 --mirror m2
 
@@ -42,7 +42,8 @@ def main() -> None:
 
     # ---- every key of every stage, before the first one runs --------------------------------------------------------
     types = {name: types_of(name) for name in stages}
-    argv = {name: ["--config", str(options.recipe / f"{name}.yaml"), *common, *overrides(options.set, name, types)]
+    settings = of_one_type(options.dtype, stages) + options.set
+    argv = {name: ["--config", str(options.recipe / f"{name}.yaml"), *common, *overrides(settings, name, types)]
             for name in stages}
     parsed = {name: parse(types[name], argv[name]) for name in stages}
     for name, (config, *_) in parsed.items():
@@ -81,6 +82,9 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--artifacts", help="write here instead of where the YAML files say")
     parser.add_argument("--accelerate", metavar="FILE",
                         help="score, mine and train through accelerate with this hardware file")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16", "auto"),
+                        help="what all models compute in, instead of what the YAML files say; auto: as they say, but "
+                             "float32 on a CPU that is slower at bfloat16, as that of many a laptop")
     parser.add_argument("--set", action="append", default=[], metavar="STAGE.KEY=VALUE",
                         help="override one key of one stage; commas part the items of a list")
     return parser
@@ -108,6 +112,19 @@ def types_of(stage: str) -> tuple[type, ...]:
     from anna_embed.training.arguments import Arguments
 
     return (TrainConfig, Arguments, ModelConfig)
+
+
+def of_one_type(dtype: str | None, stages: list[str]) -> list[str]:
+    """What `--dtype` stands for, in the form of `--set`. The weights that export writes keep their type."""
+    if dtype == "auto":
+        from anna_embed.precision import on_slow_cpu
+
+        dtype = "float32" if on_slow_cpu() else None
+    if dtype is None:
+        return []
+    settings = [f"{stage}.dtype={dtype}" for stage in ("train_reranker", "score", "train", "benchmark")
+                if stage in stages]
+    return settings + [f"train.bf16={str(dtype == 'bfloat16').lower()}"] * ("train" in stages)
 
 
 def overrides(settings: list[str], stage: str, types: dict[str, tuple[type, ...]]) -> list[str]:

@@ -38,6 +38,7 @@ def main(config: ScoreConfig, given: dict) -> None:
 
     from anna_embed.hub.cards import render
     from anna_embed.kinds import KINDS
+    from anna_embed.precision import note_if_slow
     from anna_embed.schema import CORPUS, PAIRS, SCORES
     from anna_embed.tables import columns_of, data_files, read_split, tasks_of
     from anna_embed.teacher import dense, reranker
@@ -50,6 +51,8 @@ def main(config: ScoreConfig, given: dict) -> None:
     # ---- read: both models, in every process ------------------------------------------------------------------------
     with processes.state.main_process_first():
         work = stage.begin()
+        if processes.state.is_main_process:
+            note_if_slow(config.dtype, "--dtype float32")
     pairs, cache, model = stage.parents["pairs"].path, Path(config.artifacts) / ".cache", stage.parents["dense_model"]
     tasks = {name: t for name, t in tasks_of("pairs", pairs).items() if KINDS[t["kind"]].scored}
     with processes.together():

@@ -45,6 +45,7 @@ def main(config: RerankerConfig, given: dict) -> None:
     from anna_embed.hub.cards import render
     from anna_embed.kinds import KINDS
     from anna_embed.origin import licence_of
+    from anna_embed.precision import note_if_slow
     from anna_embed.schema import CORPUS, PAIRS
     from anna_embed.tables import read_split, tasks_of
     from anna_embed.teacher import dense, reranker
@@ -58,6 +59,7 @@ def main(config: RerankerConfig, given: dict) -> None:
         raise RecipeError(f"pairs: '{pairs_folder}' has no retrieval or reranking task, so nothing to rerank; add "
                           "one to convert.yaml, or leave this stage out.")
     reranker.check_length(stage.parents["base_model"].path, config.max_length, "base_model")
+    note_if_slow(config.dtype, "--dtype float32")
     set_seed(config.seed)
     work = stage.begin()
     teacher = stage.parents["dense_model"]

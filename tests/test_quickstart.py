@@ -47,8 +47,9 @@ class Toy:
 
     def command(self, *settings: str) -> list[str]:
         chosen = [word for setting in (*SETTINGS, *settings) for word in ("--set", setting)]
-        return [sys.executable, "-m", "recipes.run", str(self.recipe), "--mirror", "artifacts/mirror", "--artifacts",
-                str(self.artifacts), "--accelerate", "recipes/accelerate/cpu2.yaml", *chosen]
+        return [sys.executable, "-m", "recipes.run", str(self.recipe), "--dtype", "auto", "--mirror",
+                "artifacts/mirror", "--artifacts", str(self.artifacts), "--accelerate",
+                "recipes/accelerate/cpu2.yaml", *chosen]
 
     def run(self, *settings: str) -> list[str]:
         """Runs it to its end; the lines it printed."""

@@ -87,6 +87,22 @@ def test_options_reach_the_stages(run, monkeypatch, tmp_path):
     assert started["convert"][1:3] == ["-m", "recipes.convert"]
 
 
+@pytest.mark.parametrize("asked, is_slow, taken", [
+    ("auto", True, "float32"), ("auto", False, None), ("float32", False, "float32"), ("bfloat16", True, "bfloat16")])
+def test_one_type_for_all_models(run, monkeypatch, asked, is_slow, taken):
+    """If this fails, `make quickstart` seems to hang on a laptop that has no instructions for bfloat16; or some models
+    compute in another type than was asked for; or the exported weights are not as the YAML says."""
+    monkeypatch.setattr("anna_embed.precision.on_slow_cpu", lambda: is_slow)
+    started = dict(run(RECIPE, "--dtype", asked, "--set", "score.depth=3"))
+    ends = {name: command[command.index("--artifacts") + 2:] for name, command in started.items()}
+    one = ["--dtype", taken] if taken else []
+    training = [*one, "--bf16", str(taken == "bfloat16").lower()] if taken else []
+    assert ends == {"convert": [], "train_reranker": one, "score": [*one, "--depth", "3"], "mine": [],
+                    "train": training, "export": [], "benchmark": one}
+    later = dict(run(RECIPE, "--dtype", asked, "--set", "score.dtype=float32"))["score"]
+    assert later[-2:] == ["--dtype", "float32"]
+
+
 @pytest.mark.parametrize("argv, sentence", [
     (["no/such/folder"], "recipe: 'no/such/folder' is no folder; name a recipe's folder"),
     ([ROOT / "tests"], "recipe: '.*tests' holds none of convert.yaml, train_reranker.yaml"),

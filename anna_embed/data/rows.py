@@ -1,6 +1,7 @@
 """A dataset's rows under our column names: columns picked, joined and exploded, ids replaced by texts."""
 
 from collections import Counter
+from datetime import date, time
 from typing import Any
 
 from datasets import ClassLabel, Dataset, LargeList, List
@@ -87,6 +88,10 @@ def _check_plain(key, theirs, values, may_be_lists):
             if isinstance(part, (list, dict)):
                 raise RecipeError(f"{key}: {theirs!r} holds {str(value)[:80]!r}, no plain value; name a part of it, "
                                   "for example answers.text or tags.0.")
+            if isinstance(part, (date, time)):  # a datetime is a date
+                raise RecipeError(f"{key}: {theirs!r} holds the time {str(part)!r}, and how it was written is lost "
+                                  "(`datasets` takes text like dates in JSON files for times); store the column as "
+                                  "text, in a CSV or parquet file.")
 
 
 def _check_labels(source, at, values):

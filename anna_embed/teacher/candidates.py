@@ -15,6 +15,7 @@ from anna_embed.teacher.flat import lists
 from anna_embed.teacher.fusion import rrf
 from anna_embed.teacher.nearest import similarity
 
+MOST_TEXT = 2 ** 30  # bytes of text in a shard: twice that is the end of a column, and candidates may be long
 BLOCK = 64  # queries whose candidates' vectors are in memory at a time
 
 
@@ -134,14 +135,19 @@ def with_places(queries: list[dict], corpus: Corpus) -> list[dict]:
 
 
 def require_memory(config, corpus: Corpus) -> None:
-    """Refuses shards that would not fit.
+    """Refuses shards that would not fit, and those whose texts would be more than an Arrow column of strings holds.
 
     A passage of the corpus costs about 100 bytes (its id, places and key, its BM25 score for one query); a candidate
     its text twice, as it is and as it is written, and some 500 bytes of numbers.
 
     Raises:
-        [`RecipeError`]: `memory_gb` is too little.
+        [`RecipeError`]: `memory_gb` is too little, or `shard_size` too large.
     """
+    of_query = max(1, 2 * config.depth * corpus.mean_bytes)
+    if (most := MOST_TEXT // of_query) < config.shard_size:
+        raise RecipeError(f"shard_size: {config.shard_size} queries with {2 * config.depth} candidates each may have "
+                          f"{of_query * config.shard_size / 1e9:.1f} GB of text, and a shard holds "
+                          f"{MOST_TEXT / 1e9:.1f}; write shard_size: {max(1, int(most))} or less.")
     fixed, query = 100 * len(corpus), 2 * config.depth * (2 * corpus.mean_bytes + 500)
     if fixed + query * config.shard_size > config.memory_gb * 1e9:
         fits = int((config.memory_gb * 1e9 - fixed) // query)

@@ -14,7 +14,7 @@ from anna_embed.teacher.vectors import Vectors, VectorStore, text_keys
 
 __all__ = ["aligned", "embed", "encode", "encode_cached", "load", "top_k"]
 
-SHARD = 8192  # texts per shard of vectors: what a kill may cost
+SHARD, LEAST, PARTS = 8192, 256, 16  # texts per shard of vectors, at most and at least; shards of what lies between
 
 
 def load(path: str, dtype: str = "float32", device: str | None = None, key: str = "dense_model"):
@@ -79,12 +79,14 @@ def embed(store: VectorStore, keys: np.ndarray, read: Callable[[np.ndarray], lis
         processes (`Processes`): Share the work.
         description (`str`): Stands in front of the bar.
         key (`str`): The recipe's key that names the model.
-        size (`int`, *optional*): Texts per shard, `SHARD` by default.
+        size (`int`, *optional*): Texts per shard, which is what a kill may cost and what the bar moves by. By default
+            a sixteenth of them, but 256 to 8,192.
 
     Returns:
         `Vectors`: of all the texts, in the order of the keys.
     """
-    missing, size = store.missing(keys), size or SHARD
+    missing = store.missing(keys)
+    size = size or min(SHARD, max(LEAST, -(-len(missing) // PARTS)))
     shards = [missing[first: first + size] for first in range(0, len(missing), size)]
     if shards:
         paths = [store.path(keys[places]) for places in shards]

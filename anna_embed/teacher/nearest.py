@@ -1,17 +1,17 @@
 """The k nearest passages of each query: exact, in blocks with a running merge, never a queries x passages matrix."""
 
-import time
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from anna_embed.precision import bfloat16_speedup
 from anna_embed.teacher.running import best_of, index_in, score_in
 from anna_embed.teacher.shards import Processes
 
 QUERY_BLOCK, PASSAGE_BLOCK = 1024, 16384  # at most; a block's scores are then 64 MB
 SLACK = 16  # passages found beyond k: their order in the blocks is right but for the last bits
+WORTH_IT = 1.4  # times as fast as float32 must bfloat16 be, as it finds half as many passages again
 SHARD = 4096  # queries searched for at a time, each passage being read once: what a kill may cost
 
 
@@ -63,7 +63,7 @@ def top_k(queries: np.ndarray, passages, k: int, memory_gb: float = 4.0,
     k, dim = min(k, len(passages)), queries.shape[1]
     places, scores = np.empty((len(queries), k), np.int64), np.empty((len(queries), k), np.float32)
     dtype, found = torch.float32, k + SLACK
-    if device == "cpu" and bfloat16_is_faster(dim):
+    if device == "cpu" and bfloat16_speedup(dim) > WORTH_IT:
         dtype, found = torch.bfloat16, k + k // 2 + SLACK
     rest = np.arange(len(queries) if k else 0)
     while len(rest):
@@ -74,20 +74,6 @@ def top_k(queries: np.ndarray, passages, k: int, memory_gb: float = 4.0,
             unsure.append(some[scores[some, -1] <= limit])
         rest, dtype, found = np.concatenate(unsure), torch.float32, 2 * found
     return places, scores
-
-
-@cache
-def bfloat16_is_faster(dim: int) -> bool:
-    """Whether this CPU has instructions for it: measured on a small product."""
-    seconds = []
-    for dtype in (torch.float32, torch.bfloat16):
-        left, right = (torch.ones(rows, dim, dtype=dtype) for rows in (512, 4096))
-        for _ in range(2):  # the second counts
-            started = time.perf_counter()
-            torch.mm(left, right.T)
-            last = time.perf_counter() - started
-        seconds.append(last)
-    return seconds[1] < 0.7 * seconds[0]
 
 
 def _find(queries, passages, found, memory_gb, device, dtype):

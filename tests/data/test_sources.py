@@ -309,6 +309,19 @@ def test_nested_columns(tmp_path):
                 read_own(tmp_path / column, rows, kind="retrieval", columns={"query": "q", "positive": columns})
 
 
+def test_text_that_was_taken_for_dates_is_refused(tmp_path):
+    """`datasets` reads "2021-03-04T10:00:00Z" of a JSON file as a time: the text would be another one, in silence."""
+    for suffix, values in (("Z", ["2021-03-04T10:00:00Z"] * 2), ("mixed", ["2021-03-04", "in March"])):
+        rows = [{"q": "when?", "p": value} for value in values]
+        path = write_dataset(tmp_path / suffix, {"data.jsonl": rows})
+        source = Source("mine", "retrieval", path, {"query": "q", "positive": "p"}, files=["data.jsonl"])
+        if suffix == "mixed":
+            assert [p["positive"] for p in read_pairs(source, Located(path, path, ""), "train", 0)[0]] == values
+            continue
+        with pytest.raises(RecipeError, match="positive: 'p' holds the time '2021-03-04 10:00:00.*column as text"):
+            read_pairs(source, Located(path, path, ""), "train", 0)
+
+
 def test_passages_in_sentences_are_refused(tmp_path):
     """SciFact's own corpus has its abstracts as lists: "['One.', 'Two.']" would be embedded, scored and published."""
     tables = {("default", "train"): [{"q": "q", "d": 1}],

@@ -16,7 +16,7 @@ def in_blocks(queries, passages, k, blocks=(3, 5), group=2, slack=4, bfloat16=Fa
         for name, value in (("QUERY_BLOCK", blocks[0]), ("PASSAGE_BLOCK", blocks[1]), ("SLACK", slack)):
             patch.setattr(nearest, name, value)
         patch.setattr(running, "GROUP", group)
-        patch.setattr(nearest, "bfloat16_is_faster", lambda dim: bfloat16)
+        patch.setattr(nearest, "bfloat16_speedup", lambda dim: 2.0 if bfloat16 else 0.5)
         return nearest.top_k(queries, passages, k)
 
 

@@ -158,6 +158,8 @@ def test_another_rule_embeds_and_indexes_nothing(world, monkeypatch):
 
 @pytest.mark.parametrize("keys, sentence", [
     ({"memory_gb": 0.1, "shard_size": 100000, "depth": 50}, "memory_gb: 0.1 is too little for 72 passages and shards"),
+    ({"memory_gb": 99.0, "shard_size": 10 ** 6, "depth": 50}, "shard_size: 1000000 queries .* GB of text, and a shard "
+     "holds 1.1; write shard_size: [0-9]{6} or less"),
     ({"bm25_stemmer": "klingon"}, "bm25_stemmer: 'klingon' is not possible; write one of none, arabic"),
     ({"bm25_stop_words": "latin"}, "bm25_stop_words: 'latin' is not possible"),
 ])
