@@ -1,7 +1,7 @@
 """Prefixes at inference: the states of an instruction and its examples are computed once and used again by every row
 and every call, as in a causal decoder they do not depend on what follows."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -76,6 +76,7 @@ def pool_lists(
     budget: float,
     prefix: Sequence[int] = (),
     kept: PrefixStates | None = None,
+    done: Callable[[int], object] | None = None,
 ) -> torch.Tensor:
     """
     Last hidden states of token lists, each distinct token once, and those of a known prefix at most once.
@@ -86,6 +87,7 @@ def pool_lists(
         budget (`float`): the most tokens in a row.
         prefix (`Sequence[int]`, *optional*): tokens of the prompt alone; how many the lists share is found out.
         kept ([`PrefixStates`], *optional*): where states of prefixes are kept for other calls.
+        done (`Callable`, *optional*): is told after each row how many lists were in it.
 
     Returns:
         `torch.Tensor` of shape `(n, d)`, in the dtype of the model, in the order of `token_lists`.
@@ -102,8 +104,12 @@ def pool_lists(
             rows = plan_rows([some[length:] for some in lists], budget, start=length)
     if states is None:
         rows = plan(lists, budget, model.config)
-    order = torch.cat([row.texts for row in rows])
-    pooled = torch.cat([pool_row(model, row, states) for row in rows])
+    order, pooled = torch.cat([row.texts for row in rows]), []
+    for row in rows:
+        pooled.append(pool_row(model, row, states))
+        if done is not None:
+            done(len(row.texts))
+    pooled = torch.cat(pooled)
     return pooled[order.argsort().to(pooled.device)]
 
 

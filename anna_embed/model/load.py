@@ -75,7 +75,7 @@ class Embedder(SentenceTransformer):
         distinct, budget, vectors, done = sorted(set(inputs)), batch_size * TOKENS_OF_A_TEXT, None, 0
         progress = tqdm(total=len(distinct), desc="Texts", disable=not show_progress_bar)
         for chunk in chunks(distinct, CHUNK_TEXTS, CHUNK_ROWS * budget * CHARACTERS_OF_A_TOKEN):
-            found = self._vectors(self._token_lists(chunk, prompt, task, **kwargs), budget, prefix)
+            found = self._vectors(self._token_lists(chunk, prompt, task, **kwargs), budget, prefix, progress.update)
             if truncate_dim is not None:
                 found = truncate_embeddings(found, truncate_dim)
             if normalize_embeddings:
@@ -84,7 +84,6 @@ class Embedder(SentenceTransformer):
                 vectors = found.new_empty(len(distinct), found.shape[1], device="cpu" if save_to_cpu else device)
             vectors[done: done + len(chunk)] = found
             done += len(chunk)
-            progress.update(len(chunk))
         progress.close()
         if vectors is None:
             return torch.tensor([], device=device)
@@ -121,9 +120,9 @@ class Embedder(SentenceTransformer):
                               "model.max_seq_length.")
         return tokens
 
-    def _vectors(self, token_lists: list[np.ndarray], budget: int, prefix: list[int]) -> torch.Tensor:
+    def _vectors(self, token_lists: list[np.ndarray], budget: int, prefix: list[int], count) -> torch.Tensor:
         """Pooled by the engine, then through the stock modules that come after pooling."""
-        states = pool_lists(self.transformers_model, token_lists, budget, prefix, self.prefix_states)
+        states = pool_lists(self.transformers_model, token_lists, budget, prefix, self.prefix_states, count)
         features = {"sentence_embedding": states}
         for module in list(self)[2:]:
             features = module(features)

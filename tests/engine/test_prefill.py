@@ -76,6 +76,14 @@ def test_a_prefix_is_computed_once_for_all_rows_and_calls():
         assert relative(normalize(shorter), separately(model, [PREFIX[:-3] + [2]])) < 1e-5
 
 
+def test_who_waits_is_told_after_each_row():
+    """Else the bar of `encode` stands still for a minute on a slow machine, or does not reach its end."""
+    for prefix, kept in (((), None), (PREFIX, PrefixStates())):
+        told = []
+        pool_lists(tiny("llama"), [PREFIX + [5 + n] * 20 for n in range(60)], 300, prefix, kept, told.append)
+        assert sum(told) == 60 and len(told) > 1, told
+
+
 def test_short_prefixes_stand_in_the_rows():
     """Else an instruction of a few tokens costs a forward pass of its own."""
     model = tiny("llama")
