@@ -1,43 +1,56 @@
 """Whether bfloat16 is worth its digits on this machine: a CPU without instructions for it is many times slower."""
 
+import sys
 import time
 from functools import cache
 
 import torch
 
+RUNS = 5  # of each type in turns; the fastest counts, so that other work on the machine does not
+
 
 @cache
 def bfloat16_speedup(dim: int = 512) -> float:
-    """How many times as fast this CPU multiplies matrices of bfloat16 as of float32: measured on a small product.
+    """How many times as fast this CPU multiplies matrices of bfloat16 as of float32: measured on small products.
 
     Seen: 2 to 4 where there are instructions for bfloat16, 0.16 on a CPU with AVX2 alone.
 
     Args:
         dim (`int`, *optional*, defaults to 512): Length of the vectors that are multiplied.
     """
-    seconds = []
-    for dtype in (torch.float32, torch.bfloat16):
-        left, right = (torch.ones(rows, dim, dtype=dtype) for rows in (512, 4096))
-        for _ in range(2):  # the second counts
+    factors = {dtype: [torch.ones(rows, dim, dtype=dtype) for rows in (256, 2048)]
+               for dtype in (torch.float32, torch.bfloat16)}
+    seconds = {dtype: [] for dtype in factors}
+    for _ in range(RUNS):
+        for dtype, (left, right) in factors.items():
             started = time.perf_counter()
             torch.mm(left, right.T)
-            last = time.perf_counter() - started
-        seconds.append(last)
-    return seconds[0] / seconds[1]
+            seconds[dtype].append(time.perf_counter() - started)
+    return min(seconds[torch.float32]) / min(seconds[torch.bfloat16])
 
 
-def on_slow_cpu() -> bool:
-    """Whether models run on a CPU that is faster at float32 than at bfloat16."""
-    return not torch.accelerator.is_available() and bfloat16_speedup() < 1
-
-
-def note_if_slow(dtype: str, remedy: str) -> None:
-    """Says before hours are lost that bfloat16 is the slower type here.
+def is_slow(dtype: str, device: str) -> bool:
+    """Whether a model computes in bfloat16 on a CPU that is faster at float32.
 
     Args:
-        dtype (`str`): What the stage was asked for.
+        dtype (`str`): What the model computes in.
+        device (`str`): Where, for example `cpu` or `cuda:1`.
+    """
+    return dtype == "bfloat16" and device == "cpu" and bfloat16_speedup() < 1
+
+
+def fastest_device() -> str:
+    """Where models run unless somebody says otherwise."""
+    return str(torch.accelerator.current_accelerator() or "cpu") if torch.accelerator.is_available() else "cpu"
+
+
+def note_if_slow(dtype: str, device: str, remedy: str) -> None:
+    """Says on standard error, before hours are lost, that bfloat16 is the slower type here.
+
+    Args:
+        dtype (`str`), device (`str`): As for [`is_slow`].
         remedy (`str`): The arguments that ask for float32.
     """
-    if dtype == "bfloat16" and on_slow_cpu():
-        print(f"note: this CPU multiplies bfloat16 at {bfloat16_speedup():.2f} times the speed of float32; "
-              f"{remedy} is faster here", flush=True)
+    if is_slow(dtype, device):
+        print(f"note: this CPU multiplies bfloat16 at {bfloat16_speedup():.2f} times the speed of float32; give "
+              f"{remedy}", file=sys.stderr, flush=True)

@@ -52,7 +52,7 @@ def main(config: BenchmarkConfig, given: dict) -> None:
     from anna_embed.evaluation.scored_model import ScoredModel
     from anna_embed.evaluation.show import as_text, command
     from anna_embed.hub.cards import is_as_rendered, render
-    from anna_embed.precision import note_if_slow
+    from anna_embed.precision import fastest_device, note_if_slow
     from anna_embed.schema import RESULTS
     from anna_embed.tables import columns_of, data_files, write_split
 
@@ -63,7 +63,7 @@ def main(config: BenchmarkConfig, given: dict) -> None:
     with tempfile.TemporaryDirectory() as folder:
         model = ScoredModel(stage.parents["model"], pairs, config, Path(folder))
         print(f"benchmark: {model.reference} is {model.what}", flush=True)
-        note_if_slow(config.dtype, "--dtype float32")
+        note_if_slow(config.dtype, fastest_device(), "--dtype float32")
         work = stage.begin()
 
         # ---- scores -------------------------------------------------------------------------------------------------

@@ -96,11 +96,11 @@ def vectors_of(options: argparse.Namespace, there: dict[str, Path], manifests: d
     from anna_embed.evaluation.report_vectors import geometry, pairs_of, vectors
     from anna_embed.model.encode import lay_out_untrained, load_encoder
     from anna_embed.model.stored_prompts import prompt_names
-    from anna_embed.precision import on_slow_cpu
+    from anna_embed.precision import fastest_device, is_slow
     from anna_embed.prompts import query_prompt
 
     how = {"max_length": options.max_length, "batch_size": 128,
-           "dtype": "float32" if on_slow_cpu() else "bfloat16"}
+           "dtype": "float32" if is_slow("bfloat16", fastest_device()) else "bfloat16"}
     tasks = manifests["pairs"]["tasks"]
     pairs = pairs_of(read_held_out(str(there["pairs"]), tasks, manifests["pairs"]["rows"]), options.held_out)
     plain = {task: query_prompt(t["instruction"]) for task, t in tasks.items()}

@@ -18,16 +18,20 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
+import yaml
+
 from anna_embed.artifacts import read_manifest
 from anna_embed.config import BenchmarkConfig, ConvertConfig, ExportConfig, MineConfig, RerankerConfig, ScoreConfig
 from anna_embed.config import TrainConfig
 from anna_embed.evaluation.show import as_text, how_to_use
 from anna_embed.fetch import go_offline
 from anna_embed.parsing import RecipeError, one_sentence, parse
+from anna_embed.precision import fastest_device, is_slow, note_if_slow
 
 STAGES = {"convert": ConvertConfig, "train_reranker": RerankerConfig, "score": ScoreConfig, "mine": MineConfig,
           "train": TrainConfig, "export": ExportConfig, "benchmark": BenchmarkConfig}
 SHARED = ("score", "mine", "train")  # several processes share their work
+COMPUTE = ("train_reranker", "score", "train", "benchmark")  # their dtype is what models compute in
 
 
 def main() -> None:
@@ -42,10 +46,14 @@ def main() -> None:
 
     # ---- every key of every stage, before the first one runs --------------------------------------------------------
     types = {name: types_of(name) for name in stages}
-    settings = of_one_type(options.dtype, stages) + options.set
+    device = device_of(options.accelerate)
+    settings = of_one_type(options.dtype, stages, device) + options.set
     argv = {name: ["--config", str(options.recipe / f"{name}.yaml"), *common, *overrides(settings, name, types)]
             for name in stages}
     parsed = {name: parse(types[name], argv[name]) for name in stages}
+    asked = {getattr(part, "dtype", None) for name in COMPUTE if name in stages for part in parsed[name]}
+    if options.dtype is None and "bfloat16" in asked:
+        note_if_slow("bfloat16", device, "--dtype auto")
     for name, (config, *_) in parsed.items():
         if getattr(config, "dry_run", False):
             raise RecipeError(f"{name}.dry_run: true leaves nothing for the stages behind it; run the stage alone: "
@@ -84,7 +92,7 @@ def arguments() -> argparse.ArgumentParser:
                         help="score, mine and train through accelerate with this hardware file")
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "auto"),
                         help="what all models compute in, instead of what the YAML files say; auto: as they say, but "
-                             "float32 on a CPU that is slower at bfloat16, as that of many a laptop")
+                             "float32 on a CPU that is slower at bfloat16; another type makes the artifacts anew")
     parser.add_argument("--set", action="append", default=[], metavar="STAGE.KEY=VALUE",
                         help="override one key of one stage; commas part the items of a list")
     return parser
@@ -114,16 +122,19 @@ def types_of(stage: str) -> tuple[type, ...]:
     return (TrainConfig, Arguments, ModelConfig)
 
 
-def of_one_type(dtype: str | None, stages: list[str]) -> list[str]:
+def device_of(accelerate: str | None) -> str:
+    """Where models run: on a CPU if accelerate's file says so, else on the fastest device there is."""
+    forced = accelerate and (yaml.safe_load(Path(accelerate).read_text(encoding="utf-8")) or {}).get("use_cpu")
+    return "cpu" if forced else fastest_device()
+
+
+def of_one_type(dtype: str | None, stages: list[str], device: str) -> list[str]:
     """What `--dtype` stands for, in the form of `--set`. The weights that export writes keep their type."""
     if dtype == "auto":
-        from anna_embed.precision import on_slow_cpu
-
-        dtype = "float32" if on_slow_cpu() else None
+        dtype = "float32" if is_slow("bfloat16", device) else None
     if dtype is None:
         return []
-    settings = [f"{stage}.dtype={dtype}" for stage in ("train_reranker", "score", "train", "benchmark")
-                if stage in stages]
+    settings = [f"{stage}.dtype={dtype}" for stage in COMPUTE if stage in stages]
     return settings + [f"train.bf16={str(dtype == 'bfloat16').lower()}"] * ("train" in stages)
 
 

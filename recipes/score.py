@@ -52,7 +52,7 @@ def main(config: ScoreConfig, given: dict) -> None:
     with processes.state.main_process_first():
         work = stage.begin()
         if processes.state.is_main_process:
-            note_if_slow(config.dtype, "--dtype float32")
+            note_if_slow(config.dtype, str(processes.state.device), "--dtype float32")
     pairs, cache, model = stage.parents["pairs"].path, Path(config.artifacts) / ".cache", stage.parents["dense_model"]
     tasks = {name: t for name, t in tasks_of("pairs", pairs).items() if KINDS[t["kind"]].scored}
     with processes.together():

@@ -42,6 +42,7 @@ def main(config: TrainConfig, training_args, model_args, given: dict) -> None:
     from anna_embed.evaluation.in_training import HeldOutScores
     from anna_embed.hub.cards import render
     from anna_embed.hub.names import hub_id
+    from anna_embed.precision import note_if_slow
     from anna_embed.schema import TRIPLETS
     from anna_embed.tables import read_split, tasks_of
     from anna_embed.teacher.guide_vectors import guide_of, texts_of_steps
@@ -67,6 +68,9 @@ def main(config: TrainConfig, training_args, model_args, given: dict) -> None:
             score = HeldOutScores({sample.name: sample.kind for sample in held_out})
 
     # ---- model ------------------------------------------------------------------------------------------------------
+    if PartialState().is_main_process:
+        rounded = training_args.bf16 or model_args.dtype == "bfloat16"
+        note_if_slow("bfloat16" if rounded else "float32", training_args.device.type, "--dtype float32 --bf16 false")
     set_seed(training_args.seed)  # the adapter's initial weights
     tokenizer = load_tokenizer(path["model_name_or_path"], config.prompt_max_length)
     model = AutoModel.from_pretrained(path["model_name_or_path"], dtype=model_args.dtype,

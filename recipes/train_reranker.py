@@ -59,7 +59,7 @@ def main(config: RerankerConfig, given: dict) -> None:
         raise RecipeError(f"pairs: '{pairs_folder}' has no retrieval or reranking task, so nothing to rerank; add "
                           "one to convert.yaml, or leave this stage out.")
     reranker.check_length(stage.parents["base_model"].path, config.max_length, "base_model")
-    note_if_slow(config.dtype, "--dtype float32")
+    note_if_slow(config.dtype, "cuda" if torch.cuda.is_available() else "cpu", "--dtype float32")
     set_seed(config.seed)
     work = stage.begin()
     teacher = stage.parents["dense_model"]

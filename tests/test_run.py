@@ -87,12 +87,21 @@ def test_options_reach_the_stages(run, monkeypatch, tmp_path):
     assert started["convert"][1:3] == ["-m", "recipes.convert"]
 
 
+@pytest.fixture
+def machine(monkeypatch):
+    """A machine with or without a GPU, whose CPU is slower at bfloat16 or not."""
+    def machine(is_slow, has_gpu=False):
+        monkeypatch.setattr("anna_embed.precision.bfloat16_speedup", lambda: 0.16 if is_slow else 2.2)
+        monkeypatch.setattr(recipes.run, "fastest_device", lambda: "cuda" if has_gpu else "cpu")
+    return machine
+
+
 @pytest.mark.parametrize("asked, is_slow, taken", [
     ("auto", True, "float32"), ("auto", False, None), ("float32", False, "float32"), ("bfloat16", True, "bfloat16")])
-def test_one_type_for_all_models(run, monkeypatch, asked, is_slow, taken):
+def test_one_type_for_all_models(run, machine, capsys, asked, is_slow, taken):
     """If this fails, `make quickstart` seems to hang on a laptop that has no instructions for bfloat16; or some models
     compute in another type than was asked for; or the exported weights are not as the YAML says."""
-    monkeypatch.setattr("anna_embed.precision.on_slow_cpu", lambda: is_slow)
+    machine(is_slow)
     started = dict(run(RECIPE, "--dtype", asked, "--set", "score.depth=3"))
     ends = {name: command[command.index("--artifacts") + 2:] for name, command in started.items()}
     one = ["--dtype", taken] if taken else []
@@ -100,7 +109,23 @@ def test_one_type_for_all_models(run, monkeypatch, asked, is_slow, taken):
     assert ends == {"convert": [], "train_reranker": one, "score": [*one, "--depth", "3"], "mine": [],
                     "train": training, "export": [], "benchmark": one}
     later = dict(run(RECIPE, "--dtype", asked, "--set", "score.dtype=float32"))["score"]
-    assert later[-2:] == ["--dtype", "float32"]
+    assert later[-2:] == ["--dtype", "float32"] and "note" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("is_slow, has_gpu, hardware, is_float32", [
+    (True, True, None, False), (True, True, "gpu8", False), (True, True, "cpu2", True), (True, False, "cpu2", True),
+    (False, False, "cpu2", False)])
+def test_auto_asks_where_models_run(run, machine, capsys, is_slow, has_gpu, hardware, is_float32):
+    """If this fails, a GPU loses half its speed, or two processes on the CPU beside one crawl; and who says nothing of
+    types is not told, or is told on a machine that is as fast as it can be."""
+    machine(is_slow, has_gpu)
+    through = ["--accelerate", ROOT / "recipes" / "accelerate" / f"{hardware}.yaml"] if hardware else []
+    for recipe in ("own_data", "minilm_reranker"):
+        started = dict(run(ROOT / "recipes" / recipe, "--dtype", "auto", *through))
+        assert ("float32" in started["train_reranker"]) is is_float32
+        assert capsys.readouterr().err == ""
+        run(ROOT / "recipes" / recipe, *through)
+        assert ("float32; give --dtype auto" in capsys.readouterr().err) is is_float32
 
 
 @pytest.mark.parametrize("argv, sentence", [

@@ -148,7 +148,9 @@ def lookup_table(key: str, at: Located, table: dict[str, Any]) -> dict[str, str]
     config, text = table.get("config"), table["text"]
     rows = load_rows(key, at, config, table.get("split", config or "train"))
     texts = picked(key, at, rows, text if isinstance(text, list) else [text])
-    return dict(zip(map(str, picked(key, at, rows, table["id"])), texts))
+    ids = picked(key, at, rows, table["id"])
+    _check_plain(key, table["id"], ids, False)
+    return dict(zip(map(str, ids), texts))
 
 
 def look_up(source: Source, at: Located, rows: list[dict], ours: str, texts: dict[str, str]) -> list[dict[str, Any]]:

@@ -61,8 +61,10 @@ class Loader:
     def __call__(self):
         if self.model is None:
             from anna_embed.model.load import load_embedder
+            from anna_embed.precision import note_if_slow
 
             self.model = load_embedder(self.located.path, device=self.device, model_kwargs={"dtype": self.how.dtype})
+            note_if_slow(str(self.model.dtype).removeprefix("torch."), self.model.device.type, "--dtype float32")
         return self.model
 
 

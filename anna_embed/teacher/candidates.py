@@ -135,7 +135,7 @@ def with_places(queries: list[dict], corpus: Corpus) -> list[dict]:
 
 
 def require_memory(config, corpus: Corpus) -> None:
-    """Refuses shards that would not fit, and those whose texts would be more than an Arrow column of strings holds.
+    """Refuses shards that would not fit, and those with more text than an Arrow column of strings holds, by the mean.
 
     A passage of the corpus costs about 100 bytes (its id, places and key, its BM25 score for one query); a candidate
     its text twice, as it is and as it is written, and some 500 bytes of numbers.
@@ -143,11 +143,14 @@ def require_memory(config, corpus: Corpus) -> None:
     Raises:
         [`RecipeError`]: `memory_gb` is too little, or `shard_size` too large.
     """
-    of_query = max(1, 2 * config.depth * corpus.mean_bytes)
-    if (most := MOST_TEXT // of_query) < config.shard_size:
-        raise RecipeError(f"shard_size: {config.shard_size} queries with {2 * config.depth} candidates each may have "
+    candidates = min(2 * config.depth, len(corpus))
+    of_query = candidates * corpus.mean_bytes
+    if of_query * config.shard_size > MOST_TEXT:
+        fits = int(MOST_TEXT // of_query)
+        smaller = f"shard_size: {fits} or less" if fits > 0 else f"less than depth: {config.depth}"
+        raise RecipeError(f"shard_size: {config.shard_size} queries with {candidates} candidates each have some "
                           f"{of_query * config.shard_size / 1e9:.1f} GB of text, and a shard holds "
-                          f"{MOST_TEXT / 1e9:.1f}; write shard_size: {max(1, int(most))} or less.")
+                          f"{MOST_TEXT / 1e9:.1f}; write {smaller}.")
     fixed, query = 100 * len(corpus), 2 * config.depth * (2 * corpus.mean_bytes + 500)
     if fixed + query * config.shard_size > config.memory_gb * 1e9:
         fits = int((config.memory_gb * 1e9 - fixed) // query)

@@ -80,13 +80,12 @@ def embed(store: VectorStore, keys: np.ndarray, read: Callable[[np.ndarray], lis
         description (`str`): Stands in front of the bar.
         key (`str`): The recipe's key that names the model.
         size (`int`, *optional*): Texts per shard, which is what a kill may cost and what the bar moves by. By default
-            a sixteenth of them, but 256 to 8,192.
+            a sixteenth of them all, but 256 to 8,192: of those that are missing it would change after a kill.
 
     Returns:
         `Vectors`: of all the texts, in the order of the keys.
     """
-    missing = store.missing(keys)
-    size = size or min(SHARD, max(LEAST, -(-len(missing) // PARTS)))
+    missing, size = store.missing(keys), size or min(SHARD, max(LEAST, -(-len(keys) // PARTS)))
     shards = [missing[first: first + size] for first in range(0, len(missing), size)]
     if shards:
         paths = [store.path(keys[places]) for places in shards]

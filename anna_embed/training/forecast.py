@@ -9,7 +9,6 @@ from collections import Counter
 import torch
 
 from anna_embed.engine import count
-from anna_embed.precision import note_if_slow
 from anna_embed.training.rows import kept_rows, shares, work
 
 RUNS = 4  # of one row, to time it
@@ -20,7 +19,6 @@ def announce(trainer, guide=None, texts: list[str] = ()) -> None:
     """Prints what training will do, once; with a [`Guide`] how many of these texts it has yet to embed."""
     facts = forecast(trainer)
     if trainer.is_world_process_zero():
-        note_if_slow("bfloat16" if trainer.args.bf16 else "float32", "--dtype float32 --bf16 false")
         print(f"train: {trainer.accelerator.num_processes} process(es) on {trainer.args.device.type}\n"
               f"{as_text(facts)}", flush=True)
         if guide:

@@ -67,6 +67,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", default="artifacts/smollm2_135m_step3", help="folder of titles.jsonl")
     parser.add_argument("--mirror", action="append", default=[], help="folder in Hub layout; may be given repeatedly")
+    parser.add_argument("--dtype", default="bfloat16", choices=("bfloat16", "float32"), help="of the guides' weights")
     given = parser.parse_args()
     if given.mirror:
         go_offline()
@@ -75,7 +76,7 @@ def main() -> None:
     with processes.state.main_process_first():
         texts = titles(given.mirror)
         models = {key: locate(key, name, "model", given.mirror) for key, name in GUIDES.items()}
-    guide = Guide(models, output / ".cache" / "vectors", 192, "bfloat16")
+    guide = Guide(models, output / ".cache" / "vectors", 192, given.dtype)
     guide.embed(texts, processes)
     vectors = guide(texts)
     made_from = json.dumps([*texts, *(model.digest for model in models.values())])

@@ -1,6 +1,7 @@
 """The three scorers over one corpus: who proposes, who scores, and that every score stays with its passage."""
 
 import math
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,7 +12,7 @@ from small import SENTENCES
 from anna_embed.parsing import RecipeError
 from anna_embed.schema import CORPUS, SCORES
 from anna_embed.teacher.bm25 import BM25
-from anna_embed.teacher.candidates import Teacher, group_queries, with_places
+from anna_embed.teacher.candidates import Teacher, group_queries, require_memory, with_places
 from anna_embed.teacher.corpus import Corpus
 from anna_embed.teacher.fusion import rrf
 from anna_embed.teacher.lists import training_lists
@@ -179,3 +180,26 @@ def test_lists_with_bm25_in_them():
         logits = [float(cosines[n]) / 0.5 + 3.0 * float(lexical[n]) / max(float(lexical.max()), 1e-9) for n in docs]
         assert made["labels"] == pytest.approx([logits[0] + 2.0, *logits[1:]], abs=1e-4)
     assert new > 0
+
+
+@pytest.mark.parametrize("depth", [3, 500])
+def test_the_size_that_is_proposed_is_taken(depth):
+    """If this fails, a run stops again at what the message told it to write, or at hour three in Arrow."""
+    corpus = Corpus(Dataset.from_list([{"id": name, "text": "x" * 1000} for name in IDS], features=CORPUS))
+    config = SimpleNamespace(depth=depth, memory_gb=1e3, shard_size=10 ** 7)
+    candidates = min(2 * depth, len(IDS))
+    with pytest.raises(RecipeError, match=f"with {candidates} candidates each .*a shard holds") as refused:
+        require_memory(config, corpus)
+    config.shard_size = int(re.search(r"write shard_size: (\d+) or less", str(refused.value))[1])
+    require_memory(config, corpus)
+    config.shard_size += 1
+    with pytest.raises(RecipeError):
+        require_memory(config, corpus)
+
+
+def test_a_query_with_too_much_text(monkeypatch):
+    """If this fails, a smaller shard is proposed where only fewer candidates would help."""
+    monkeypatch.setattr("anna_embed.teacher.candidates.MOST_TEXT", 10)
+    corpus = Corpus(Dataset.from_list([{"id": name, "text": "x" * 1000} for name in IDS], features=CORPUS))
+    with pytest.raises(RecipeError, match="write less than depth: 3"):
+        require_memory(SimpleNamespace(depth=3, memory_gb=1e3, shard_size=1), corpus)
