@@ -37,16 +37,13 @@ COMPUTE = ("train_reranker", "score", "train", "benchmark")  # their dtype is wh
 def main() -> None:
     options = arguments().parse_args()
     stages = stages_of(options.recipe)
-    if options.accelerate and not Path(options.accelerate).is_file():
-        raise RecipeError(f"--accelerate: there is no file '{options.accelerate}'; name one of recipes/accelerate.")
     if options.mirror:
         go_offline()
     common = [x for mirror in options.mirror for x in ("--mirror", mirror)]
     common += ["--artifacts", options.artifacts] if options.artifacts else []
 
     # ---- every key of every stage, before the first one runs --------------------------------------------------------
-    types = {name: types_of(name) for name in stages}
-    device = device_of(options.accelerate)
+    types, device = {name: types_of(name) for name in stages}, device_of(options.accelerate)
     settings = of_one_type(options.dtype, stages, device) + options.set
     argv = {name: ["--config", str(options.recipe / f"{name}.yaml"), *common, *overrides(settings, name, types)]
             for name in stages}
@@ -123,9 +120,20 @@ def types_of(stage: str) -> tuple[type, ...]:
 
 
 def device_of(accelerate: str | None) -> str:
-    """Where models run: on a CPU if accelerate's file says so, else on the fastest device there is."""
-    forced = accelerate and (yaml.safe_load(Path(accelerate).read_text(encoding="utf-8")) or {}).get("use_cpu")
-    return "cpu" if forced else fastest_device()
+    """Where models run: on a CPU if accelerate's file says so, else on the fastest device there is.
+
+    Raises:
+        [`RecipeError`]: it is no such file.
+    """
+    if accelerate is None:
+        return fastest_device()
+    try:
+        hardware = yaml.safe_load(Path(accelerate).read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        hardware = None
+    if not isinstance(hardware, dict):
+        raise RecipeError(f"--accelerate: '{accelerate}' is no hardware file; name one of recipes/accelerate.")
+    return "cpu" if hardware.get("use_cpu") else fastest_device()
 
 
 def of_one_type(dtype: str | None, stages: list[str], device: str) -> list[str]:

@@ -131,7 +131,9 @@ def test_auto_asks_where_models_run(run, machine, capsys, is_slow, has_gpu, hard
 @pytest.mark.parametrize("argv, sentence", [
     (["no/such/folder"], "recipe: 'no/such/folder' is no folder; name a recipe's folder"),
     ([ROOT / "tests"], "recipe: '.*tests' holds none of convert.yaml, train_reranker.yaml"),
-    ([RECIPE, "--accelerate", "no.yaml"], "--accelerate: there is no file 'no.yaml'"),
+    ([RECIPE, "--accelerate", "no.yaml"], "--accelerate: 'no.yaml' is no hardware file; name one of recipes/accel"),
+    ([RECIPE, "--accelerate", ROOT / "Makefile"], "--accelerate: '.*Makefile' is no hardware file"),
+    ([RECIPE, "--accelerate", ROOT / "LICENSE"], "--accelerate: '.*LICENSE' is no hardware file"),
     ([RECIPE, "--set", "max_steps=3"], "--set: 'max_steps=3' is not STAGE.KEY=VALUE with a stage of convert"),
     ([RECIPE, "--set", "train.max_steps"], "--set: 'train.max_steps' is not STAGE.KEY=VALUE"),
     ([RECIPE, "--set", "publish.tag=v1"], "--set: 'publish.tag=v1' is not STAGE.KEY=VALUE with a stage of convert"),
