@@ -152,13 +152,13 @@ def mirror(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(mirror, tmp_path_factory):
-    """The folder of its artifacts. The hardware is overridden, the type of the exported weights so that vectors can be
-    compared, and the benchmark, of which the mirror has one task."""
+    """The folder of its artifacts. The hardware is overridden, the type where a CPU is slow at it and that of the
+    exported weights so that vectors can be compared, and the benchmark, of which the mirror has one task."""
     artifacts = tmp_path_factory.mktemp("artifacts")
     settings = ["train.use_cpu=true", "export.dtype=float32", "benchmark.dtype=float32", "benchmark.benchmark=",
                 "benchmark.tasks=STSBenchmark"]
-    command = [sys.executable, "-m", "recipes.run", str(LITERAL), "--mirror", str(mirror), "--artifacts",
-               str(artifacts), *(word for setting in settings for word in ("--set", setting))]
+    command = [sys.executable, "-m", "recipes.run", str(LITERAL), "--dtype", "auto", "--mirror", str(mirror),
+               "--artifacts", str(artifacts), *(word for setting in settings for word in ("--set", setting))]
     environment = {**os.environ, "TQDM_DISABLE": "1", "HF_DATASETS_CACHE": str(tmp_path_factory.mktemp("cache"))}
     done = subprocess.run(command, cwd=ROOT, env=environment, text=True, capture_output=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-5000:]
