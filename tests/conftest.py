@@ -13,10 +13,11 @@ from small import save_tiny_model, triplet_rows
 from anna_embed.schema import TRIPLETS
 from anna_embed.tokens import load_tokenizer
 
-# Stages that tests start share the cores with those of the other worker: threads that have no core of their own wait
-# for each other at every product, which took five times as long.
-WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
-os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // WORKERS)))
+# Stages that tests start share the cores with those of the other workers: threads that have no core of their own wait
+# for each other at every product. (The process that starts the workers has no count, and they inherit what it sets.)
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
+    workers = int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
 
 
 @pytest.fixture(autouse=True, scope="session")
