@@ -97,12 +97,12 @@ def peak_bytes() -> int:
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
 
-def matrix_rate(dtype: torch.dtype = torch.bfloat16, device: str = "cpu", products=PRODUCTS) -> float:
+def matrix_rate(dtype: str = "bfloat16", device: str = "cpu", products=PRODUCTS) -> float:
     """
     The floating-point operations a second of this machine's best matrix product: what a step could reach at most.
 
     Args:
-        dtype (`torch.dtype`, *optional*, defaults to `torch.bfloat16`): of the factors.
+        dtype (`str`, *optional*, defaults to `"bfloat16"`): of the factors.
         device (`str`, *optional*, defaults to `"cpu"`): where.
         products (`Sequence[tuple[int, int, int]]`, *optional*): shapes `(m, k, n)` to try.
 
@@ -111,7 +111,7 @@ def matrix_rate(dtype: torch.dtype = torch.bfloat16, device: str = "cpu", produc
     """
     best = 0.0
     for m, k, n in products:
-        left, right = torch.randn(m, k, device=device).to(dtype), torch.randn(n, k, device=device).to(dtype)
+        left, right = (torch.randn(rows, k, device=device).to(getattr(torch, dtype)) for rows in (m, n))
         seconds = [timed(torch.matmul, left, right.t()) for _ in range(12)][3:]
         best = max(best, 2 * m * k * n / statistics.median(seconds))
     return best

@@ -35,6 +35,7 @@ class Settings:
     retrieval: str = field(default="BoolQ", **described("Retrieval task of the recipe."))
     symmetric: str = field(default="sample-nli", **described("NLI task of the recipe."))
     mirror: list[str] = field(default_factory=lambda: ["artifacts/mirror"], **described("Folders in Hub layout."))
+    dtype: str = field(default="bfloat16", **described("Of the base: bfloat16, with autocast, or float32."))
     queries: int = field(default=64, **described("Global batch of the retrieval settings."))
     negatives: int = field(default=7, **described("Hard negatives of each query."))
     search_queries: int = field(default=16, **described("As many in the search for the peers' mini-batch."))
@@ -58,6 +59,8 @@ class Settings:
             for value in getattr(self, key):
                 if value not in known:
                     raise RecipeError(f"{key}: there is no '{value}'; name some of {', '.join(known)}.")
+        if self.dtype not in ("bfloat16", "float32"):
+            raise RecipeError(f"dtype: there is no '{self.dtype}'; write bfloat16 or float32.")
         if "FlagEmbedding" in self.peers and find_spec("FlagEmbedding") is None:
             raise RecipeError("peers: FlagEmbedding is not installed; run `pip install --target DIR --no-deps "
                               "FlagEmbedding`, and this with PYTHONPATH=DIR.")
@@ -88,8 +91,8 @@ def measure(config: Settings, setting: str, path: str, rate: float) -> dict:
     from benchmarks.workload import as_strings
 
     work = workload(config, setting)
-    limits = work.config.max_length, work.config.prompt_max_length
-    trainer = trainers.ours(path, work, config.rank).trainer
+    limits, adapter = (work.config.max_length, work.config.prompt_max_length), (config.rank, config.dtype)
+    trainer = trainers.ours(path, work, *adapter).trainer
     batch = trainer.steps.batch(0, last=True)[1]
     strings = as_strings(batch, trainer.processing_class)
     sizes = [len(tokens) for tokens in batch.tokens]
@@ -100,15 +103,15 @@ def measure(config: Settings, setting: str, path: str, rate: float) -> dict:
     print(f"\n{setting}: {facts}", flush=True)
 
     # ---- the peers' mini-batches, on fewer texts --------------------------------------------------------------------
-    steps, chosen, tried = {"ours": one_step.Alone(trainers.ours, path, work, config.rank)}, {}, {}
+    steps, chosen, tried = {"ours": one_step.Alone(trainers.ours, path, work, *adapter)}, {}, {}
     searched = None
     for peer in config.peers:
         build = trainers.PEERS[peer]
         fewer = [group[:1 + config.search_negatives] for group in strings[1][:config.search_queries]]
-        searched = build(path, *limits, (strings[0][:len(fewer)], fewer), config.rank)
+        searched = build(path, *limits, (strings[0][:len(fewer)], fewer), *adapter)
         chosen[peer], tried[peer] = one_step.fastest(searched)
         print(f"  {peer}: {chosen[peer]} of {tried[peer]} s", flush=True)
-        steps[peer] = one_step.Alone(peer_step, peer, path, *limits, strings, config.rank, chosen[peer])
+        steps[peer] = one_step.Alone(peer_step, peer, path, *limits, strings, *adapter, chosen[peer])
     del trainer, searched
 
     # ---- one counted run each, which warms up; then in turns, each in its own process -------------------------------
@@ -140,7 +143,7 @@ def measure(config: Settings, setting: str, path: str, rate: float) -> dict:
             systems["ours"]["peak_gb"][label] = peak and timing.short(peak / 1e9)
             print(f"  memory of ours: {systems['ours']['peak_gb']} GB", flush=True)
         for peer in config.peers:
-            _, peak = timing.in_fresh_process(run_peer, peer, path, *limits, strings, config.rank, chosen[peer])
+            _, peak = timing.in_fresh_process(run_peer, peer, path, *limits, strings, *adapter, chosen[peer])
             systems[peer]["peak_gb"] = {f"{facts['queries']} queries": peak and timing.short(peak / 1e9)}
             print(f"  memory of {peer}: {systems[peer]['peak_gb']} GB", flush=True)
     return facts
@@ -151,7 +154,7 @@ def run_ours(config: Settings, setting: str, path: str, factor: int) -> int:
     from benchmarks.trainers import ours
 
     work = workload(config, setting, factor)
-    ours(path, work, config.rank)()
+    ours(path, work, config.rank, config.dtype)()
     return len(work.rows)
 
 
@@ -160,11 +163,12 @@ def run_peer(*arguments) -> None:
     peer_step(*arguments)()
 
 
-def peer_step(peer: str, path: str, max_length: int, longest: int, strings: tuple, rank: int, mini_batch: dict):
+def peer_step(peer: str, path: str, max_length: int, longest: int, strings: tuple, rank: int, dtype: str,
+              mini_batch: dict):
     """A peer's step with the mini-batch that is best."""
     from benchmarks.trainers import PEERS
 
-    step = PEERS[peer](path, max_length, longest, strings, rank)
+    step = PEERS[peer](path, max_length, longest, strings, rank, dtype)
     step.use(mini_batch)
     return step
 
@@ -178,10 +182,11 @@ def main(config: Settings, given: dict) -> None:
     if config.mirror:
         go_offline()
     path = locate("model", config.model, "model", config.mirror).path
-    rate = timing.matrix_rate()
-    print(f"matrix products in bfloat16: {rate / 1e9:.0f} GFLOP/s", flush=True)
+    rate = timing.matrix_rate(config.dtype)
+    print(f"matrix products in {config.dtype}: {rate / 1e9:.0f} GFLOP/s", flush=True)
     facts = {setting: measure(config, setting, path, rate) for setting in config.settings}
-    step = ours(path, workload(replace(config, queries=PROFILED, pairs=PROFILED), config.settings[0]), config.rank)
+    step = ours(path, workload(replace(config, queries=PROFILED, pairs=PROFILED), config.settings[0]), config.rank,
+                config.dtype)
     step()
     profile = counting.where_time_goes(step)
     print(f"\nwhere the time of our step goes ({config.settings[0]}): {profile}")

@@ -1,7 +1,7 @@
 """One training step of ours and of each peer, by the trainer of each: the batch fetched, forward, backward, optimizer.
 
-The same strings, the same global batch, the same loss (InfoNCE over all passages of the batch), the base in bfloat16,
-the adapter in float32, autocast to bfloat16, AdamW at learning rate 0, so that every run is the same step.
+The same strings, the same global batch, the same loss (InfoNCE over all passages of the batch), the base in bfloat16
+with autocast, or in float32 without, the adapter in float32, AdamW at learning rate 0: every run is the same step.
 """
 
 import tempfile
@@ -20,11 +20,11 @@ ALPHA = 2  # lora_alpha is so many times the rank
 TEMPERATURE = 0.02  # the default of `TrainConfig` and of FlagEmbedding; 1 / scale of sentence-transformers
 
 
-def arguments(**keys) -> dict:
-    """Of every trainer: one step, nothing written."""
-    return {"output_dir": tempfile.mkdtemp(), "max_steps": 1, "learning_rate": 0.0, "bf16": True, "logging_steps": 1,
-            "use_cpu": not torch.cuda.is_available(), "report_to": "none", "save_strategy": "no", "disable_tqdm": True,
-            "seed": SEED, **keys}
+def arguments(dtype: str, **keys) -> dict:
+    """Of every trainer: one step, nothing written; autocast where the base is in bfloat16."""
+    return {"output_dir": tempfile.mkdtemp(), "max_steps": 1, "learning_rate": 0.0, "bf16": dtype == "bfloat16",
+            "logging_steps": 1, "use_cpu": not torch.cuda.is_available(), "report_to": "none", "save_strategy": "no",
+            "disable_tqdm": True, "seed": SEED, **keys}
 
 
 def lora(rank: int, **keys) -> LoraConfig:
@@ -33,7 +33,7 @@ def lora(rank: int, **keys) -> LoraConfig:
                       task_type="FEATURE_EXTRACTION", **keys)
 
 
-def ours(path: str, work: Workload, rank: int, model=None, **keys):
+def ours(path: str, work: Workload, rank: int, dtype: str = "bfloat16", model=None, **keys):
     """
     Our trainer on rows in memory.
 
@@ -41,24 +41,26 @@ def ours(path: str, work: Workload, rank: int, model=None, **keys):
         path (`str`): folder of the base model, or of its tokenizer alone.
         work (`Workload`): what to train on.
         rank (`int`): of LoRA.
+        dtype (`str`, *optional*, defaults to `"bfloat16"`): of the base, with autocast; or `"float32"`, without.
         model (`torch.nn.Module`, *optional*): the base model, if it is not read from `path`.
         **keys: of `transformers.TrainingArguments`.
     """
     from anna_embed.training.lora import shortened
     from anna_embed.training.trainer import EmbeddingTrainer
 
-    model = AutoModel.from_pretrained(path, dtype=torch.bfloat16) if model is None else model
+    model = AutoModel.from_pretrained(path, dtype=dtype) if model is None else model
     table = Dataset.from_dict({name: [row[name] for row in work.rows] for name in TRIPLETS}, features=TRIPLETS)
     tasks, rows = {work.name: work.task}, {work.name: table}
     trainer = EmbeddingTrainer(
         work.config, tasks, rows, model=get_peft_model(model, shortened(lora(rank))),
-        args=TrainingArguments(**arguments(**keys)),
+        args=TrainingArguments(**arguments(dtype, **keys)),
         processing_class=load_tokenizer(path, work.config.prompt_max_length))
     trainer.steps = FullSteps(work.config, tasks, rows, trainer.processing_class, SEED)
     return Step(trainer)
 
 
-def sentence_transformers(path: str, max_length: int, longest: int, strings: tuple, rank: int) -> Step:
+def sentence_transformers(path: str, max_length: int, longest: int, strings: tuple, rank: int,
+                          dtype: str = "bfloat16") -> Step:
     """
     The trainer of sentence-transformers with CachedMultipleNegativesRankingLoss: one column a passage, its collator.
 
@@ -67,6 +69,7 @@ def sentence_transformers(path: str, max_length: int, longest: int, strings: tup
         max_length, longest (`int`): tokens of a passage, and of a query with its examples; the strings keep to them.
         strings (`tuple`): from `workload.as_strings`.
         rank (`int`): of LoRA.
+        dtype (`str`, *optional*, defaults to `"bfloat16"`): as for `ours`.
     """
     from sentence_transformers import (
         SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments, models,
@@ -75,7 +78,7 @@ def sentence_transformers(path: str, max_length: int, longest: int, strings: tup
 
     with tempfile.TemporaryDirectory() as folder:
         load_tokenizer(path, longest).save_pretrained(folder)  # with EOS, as its models are to have it
-        transformer = models.Transformer(path, model_kwargs={"dtype": torch.bfloat16}, tokenizer_name_or_path=folder,
+        transformer = models.Transformer(path, model_kwargs={"dtype": dtype}, tokenizer_name_or_path=folder,
                                          max_seq_length=longest)
     transformer.tokenizer.padding_side = "right"  # its loss cuts off what is padded on the right of a mini-batch only
     pooling = models.Pooling(transformer.get_embedding_dimension(), pooling_mode="lasttoken")
@@ -95,13 +98,14 @@ def sentence_transformers(path: str, max_length: int, longest: int, strings: tup
         loss.mini_batch_num_tokens = candidate.get("mini_batch_num_tokens")
 
     trainer = SentenceTransformerTrainer(
-        model, SentenceTransformerTrainingArguments(**arguments(per_device_train_batch_size=len(queries))),
+        model, SentenceTransformerTrainingArguments(**arguments(dtype, per_device_train_batch_size=len(queries))),
         train_dataset=Dataset.from_dict(columns), loss=loss)
     return Step(trainer, use, [_powers("mini_batch_size", 2, len(queries)),
                                _powers("mini_batch_num_tokens", 512, 8192)])
 
 
-def flag_embedding(path: str, max_length: int, longest: int, strings: tuple, rank: int) -> Step:
+def flag_embedding(path: str, max_length: int, longest: int, strings: tuple, rank: int,
+                   dtype: str = "bfloat16") -> Step:
     """
     The decoder-only trainer with examples of FlagEmbedding: its model, its collator, its trainer, as its runner joins
     them.
@@ -110,16 +114,16 @@ def flag_embedding(path: str, max_length: int, longest: int, strings: tuple, ran
     without, a batch of 64 queries takes more memory than small machines have.
 
     Args:
-        path, max_length, longest, strings, rank: as for `sentence_transformers`.
+        path, max_length, longest, strings, rank, dtype: as for `sentence_transformers`.
     """
     from FlagEmbedding.abc.finetune.embedder import AbsEmbedderSameDatasetCollator
     from FlagEmbedding.abc.finetune.embedder.AbsArguments import AbsEmbedderTrainingArguments
     from FlagEmbedding.finetune.embedder.decoder_only.icl.modeling import BiDecoderOnlyEmbedderICLModel
     from FlagEmbedding.finetune.embedder.decoder_only.icl.trainer import DecoderOnlyEmbedderICLTrainer
 
-    base, tokenizer = AutoModel.from_pretrained(path, dtype=torch.bfloat16), load_tokenizer(path, longest)
+    base, tokenizer = AutoModel.from_pretrained(path, dtype=dtype), load_tokenizer(path, longest)
     base.config.use_cache, tokenizer.padding_side = False, "left"
-    args = AbsEmbedderTrainingArguments(**arguments(per_device_train_batch_size=1, gradient_checkpointing=True))
+    args = AbsEmbedderTrainingArguments(**arguments(dtype, per_device_train_batch_size=1, gradient_checkpointing=True))
     model = BiDecoderOnlyEmbedderICLModel(get_peft_model(base, lora(rank)), tokenizer, temperature=TEMPERATURE,
                                           sentence_pooling_method="last_token", normalize_embeddings=True)
     model.enable_input_require_grads()
