@@ -1,5 +1,7 @@
 """`anna_embed.load`: the stock library's model, whose `encode` goes through the engine at one overridden point."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
 from safetensors import SafetensorError
@@ -10,7 +12,7 @@ from torch.nn.functional import normalize
 from tqdm.auto import tqdm
 
 from anna_embed.engine.prefill import PrefixStates, pool_lists
-from anna_embed.model.asked import asked_prompt, document_prompt
+from anna_embed.model.asked import ROLES, asked_prompt, document_prompt
 from anna_embed.model.chunks import chunks
 from anna_embed.model.text_files import is_unicode
 from anna_embed.parsing import RecipeError
@@ -31,7 +33,8 @@ class Embedder(SentenceTransformer):
         examples (`list[tuple[str, str]]`): Pairs of query and passage that stand before the prompt, as in training.
 
     The states of a prompt are computed once and kept for other calls, up to `prefix_states.limit` bytes. What the
-    engine cannot do (token embeddings, other pooling, other backends, models in parts) is the stock library's work.
+    engine cannot do (token embeddings, other pooling, other backends, models in parts) is the stock library's work, as
+    is all of it under sentence-transformers before 6.2, whose `encode` does not call `_inference`.
     """
 
     def __init__(self, model_name_or_path: str | None = None, **kwargs):
@@ -39,9 +42,11 @@ class Embedder(SentenceTransformer):
         self.source = model_name_or_path
         self.prefix_states = PrefixStates()
 
-    def get_model_kwargs(self) -> list[str]:
-        """The options of `encode` that the stock library does not know; it passes them on to `_inference`."""
-        return [*super().get_model_kwargs(), "instruction", "examples"]
+    def encode(self, inputs, prompt_name: str | None = None, prompt: str | None = None, *args, task: str | None = None,
+               instruction: str | None = None, examples: Iterable[tuple[str, str]] | None = None, **kwargs):
+        """The stock method with the prompt that all of these ask for."""
+        prompt = asked_prompt(self, self._resolve_prompt(prompt, prompt_name), task, instruction, examples)
+        return super().encode(inputs, None, prompt, *args, task=task if task in ROLES else None, **kwargs)
 
     def encode_query(self, *args, task: str | None = None, **kwargs):
         """The stock method, or `encode` with a task's prompt."""
@@ -59,14 +64,13 @@ class Embedder(SentenceTransformer):
 
     @torch.inference_mode()
     def _inference(self, inputs, *, prompt, batch_size, show_progress_bar, output_value, save_to_cpu,
-                   normalize_embeddings, truncate_dim, device=None, task=None, instruction=None, examples=None,
-                   **kwargs):
-        prompt = asked_prompt(self, prompt, task, instruction, examples)
+                   normalize_embeddings, truncate_dim, device=None, **kwargs):
+        """What the stock `encode` does in each process, through the engine."""
         if output_value != "sentence_embedding" or not self._goes_through_engine:
             return super()._inference(
                 inputs, prompt=prompt, batch_size=batch_size, show_progress_bar=show_progress_bar,
                 output_value=output_value, save_to_cpu=save_to_cpu, normalize_embeddings=normalize_embeddings,
-                truncate_dim=truncate_dim, device=device, task=task, **kwargs)
+                truncate_dim=truncate_dim, device=device, **kwargs)
         device = self._resolve_inference_device(device)
         self.eval()
         _check_strings(inputs)
@@ -75,7 +79,7 @@ class Embedder(SentenceTransformer):
         distinct, budget, vectors, done = sorted(set(inputs)), batch_size * TOKENS_OF_A_TEXT, None, 0
         progress = tqdm(total=len(distinct), desc="Texts", disable=not show_progress_bar)
         for chunk in chunks(distinct, CHUNK_TEXTS, CHUNK_ROWS * budget * CHARACTERS_OF_A_TOKEN):
-            found = self._vectors(self._token_lists(chunk, prompt, task, **kwargs), budget, prefix, progress.update)
+            found = self._vectors(self._token_lists(chunk, prompt, **kwargs), budget, prefix, progress.update)
             if truncate_dim is not None:
                 found = truncate_embeddings(found, truncate_dim)
             if normalize_embeddings:
@@ -98,9 +102,9 @@ class Embedder(SentenceTransformer):
         return (self.backend == "torch" and pools_last_token(self) and self._accelerate_placement_hook is None
                 and self._compiled_call_impl is None and not self._can_flatten_inputs())
 
-    def _token_lists(self, texts: list[str], prompt: str, task: str | None, **kwargs) -> list[np.ndarray]:
+    def _token_lists(self, texts: list[str], prompt: str, **kwargs) -> list[np.ndarray]:
         """What the stock library makes of whole strings, without the padding."""
-        features = self.preprocess(texts, prompt=prompt, task=task, **kwargs)
+        features = self.preprocess(texts, prompt=prompt, **kwargs)
         ids, mask = features["input_ids"].numpy(), features["attention_mask"].numpy().astype(bool)
         lists = [line[real] for line, real in zip(ids, mask)]
         empty = next((text for text, tokens in zip(texts, lists) if len(tokens) == 0), None)

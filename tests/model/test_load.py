@@ -97,7 +97,7 @@ def test_one_vector_everywhere(folders, family, prompt, number):
     ours, stock = anna_embed.load(str(folder)), SentenceTransformer(str(folder))
     ours.max_seq_length = stock.max_seq_length = LIMIT
     ids = stock.tokenizer(prompted, truncation=True, max_length=LIMIT)["input_ids"]
-    assert [tokens.tolist() for tokens in ours._token_lists(texts, prompt, None)] == ids
+    assert [tokens.tolist() for tokens in ours._token_lists(texts, prompt)] == ids
     assert ids == tokenize(load_tokenizer(folder.parent / "base", LIMIT), prompted, LIMIT)
     assert max(map(len, ids)) == LIMIT and all(tokens[-1] == stock.tokenizer.eos_token_id for tokens in ids)
     vectors = ours.encode(texts, prompt=prompt)
@@ -354,7 +354,7 @@ def test_a_real_model(tmp_path, dtype):
                    for loader in (anna_embed.load, SentenceTransformer))
     texts = texts_of_every_length(14)
     for prompt in PROMPTS.values():
-        assert [tokens.tolist() for tokens in ours._token_lists(texts, prompt, None)] == stock.tokenizer(
+        assert [tokens.tolist() for tokens in ours._token_lists(texts, prompt)] == stock.tokenizer(
             [prompt + text for text in texts], truncation=True, max_length=stock.max_seq_length)["input_ids"]
         exact = stock.float().encode(texts, prompt=prompt, batch_size=1)
         stock.to(getattr(torch, dtype))

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from families import save_family
+from sentence_transformers import SentenceTransformer
 from small import SENTENCES
 from trained import rewrite
 
@@ -49,6 +50,19 @@ def test_a_task_that_the_model_does_not_know(model, side):
     known = "it has them for intents, riddles, sums"
     with pytest.raises(RecipeError, match=f"task: the model has no prompt for 'riddle'; {known}"):
         getattr(model, side)(TEXTS, task="riddle")
+
+
+def test_the_stock_encode_gets_the_whole_prompt(model, monkeypatch):
+    """If this fails, releases of the stock library that do not call `_inference`, and their pools of processes, leave
+    out the task, the instruction or the examples in silence."""
+    given = []
+    monkeypatch.setattr(SentenceTransformer, "encode", lambda self, *args, **options: given.append((args, options)))
+    model.encode(TEXTS, task="sums", examples=[("1 and 1", "2")], batch_size=3)
+    model.encode_query(TEXTS, instruction="Subtract")
+    (args, options), (_, query) = given
+    assert args[:2] == (TEXTS, None) and options == {"batch_size": 3, "task": None}
+    assert args[2] == "Instruct: Add\nQuery: 1 and 1\nResponse: 2\n\nInstruct: Add\nQuery: "
+    assert given[1][0][2] == "Instruct: Subtract\nQuery: " and query["task"] == "query"
 
 
 def test_examples_in_any_container(model):
