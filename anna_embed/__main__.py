@@ -5,11 +5,11 @@
     python -m anna_embed encode --model M --input texts.jsonl --output vectors.npy --prompt_name query
     python -m anna_embed search --model M --corpus docs.jsonl --query "what is a fjord"    the nearest texts
     python -m anna_embed table2             the report's Table 2, recomputed, and which of its claims hold
-    python -m anna_embed compare artifacts/quickstart/results           beside the public models, by category
+    python -m anna_embed compare artifacts/name/results     tasks of MTEB(eng, v2) beside the public models' scores
     python -m anna_embed scores artifacts/quickstart/results --output scores.json     runs side by side
     python -m anna_embed record artifacts/quickstart/adapter --output training.json       a run of training in one file
     python -m anna_embed near_duplicates artifacts/quickstart/pairs     training texts that repeat evaluation texts
-    python -m anna_embed submission artifacts/quickstart --name me/anna --revision COMMIT --output submission
+    python -m anna_embed submission artifacts/name --name me/anna --revision COMMIT --output submission
 """
 
 import argparse

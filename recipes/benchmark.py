@@ -5,8 +5,8 @@
     python -m recipes.benchmark --model org/name --benchmark "MTEB(eng, v2)" --artifacts artifacts/name
     python -m recipes.benchmark --model org/name --panel --artifacts artifacts/name --mirror my_mirror
 
-Reads      model (exported here, any SentenceTransformer, or a bare decoder); pairs (their test splits), unless mteb
-           tasks are named; for comparison: a base model, a SentenceTransformer, a CrossEncoder
+Reads      model (exported here, any SentenceTransformer, or a bare decoder); pairs (their test splits), which may be
+           missing where mteb tasks are named; for comparison: a base model, a SentenceTransformer, a CrossEncoder
 Publishes  results (dataset): one row per model, task and metric
 """
 
