@@ -18,14 +18,16 @@ def test_down_from_request_k_on(hub, client, artifacts, talk_to, monkeypatch, wa
     disable_progress_bars()
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", way == "LFS")
     trial = Trial(state == "first", hub, artifacts, talk_to)
-    k, hits = 0, 1
+    k, hits, rerun = 0, 1, set()
     while hits:
         with trial.case(after=k, **FAULTS[fault]) as rule:
             trial.publish()
             hits = rule["hits"]
             trial.check_readers()
-            trial.hub.faults.clear()
-            assert trial.publish() is None
-            trial.check_complete()
+            if trial.left() not in rerun:  # most requests only read: they leave the Hub as the one before did
+                rerun.add(trial.left())
+                trial.hub.faults.clear()
+                assert trial.publish() is None
+                trial.check_complete()
             k += 1
-    print(f"{k} cases")
+    print(f"{k} cases, {len(rerun)} of them left the Hub in another state")

@@ -77,6 +77,14 @@ class Trial:
         return {name: file["size"] if name in ("manifest.json", "README.md") else file["oid"]
                 for name, file in files.items()}
 
+    def left(self):
+        """All of the Hub that a rerun depends on, without the ids of commits, which are new in every case."""
+        hub = self.hub
+        repos = [(name, repo.history(), sorted(repo.tags), self.contents(repo.resolve("main")["files"]))
+                 for name, repo in sorted(hub.repos.items())]
+        collections = [len(made["items"]) for made in hub.collections.values()]
+        return str((repos, len(hub.objects), len(hub.xet.files), collections))
+
     def check_complete(self):
         self.check_readers()
         for name in (PAIRS, TRIPLETS):
