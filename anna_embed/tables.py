@@ -1,11 +1,14 @@
 """Parquet in Hub layout: `<config>/<split>-00000-of-00001.parquet`, one schema per config."""
 
+import errno
 import math
+import re
 from glob import escape
 from pathlib import Path
 
 import datasets
 from datasets import Dataset, Features, concatenate_datasets, disable_progress_bars, load_dataset
+from datasets.exceptions import DatasetGenerationError
 
 from anna_embed.artifacts import Located, differ, read_manifest
 from anna_embed.parsing import RecipeError
@@ -54,7 +57,7 @@ def read_split(key: str, folder: str, config: str, split: str, features: Feature
     """One split of an artifact, checked against its features.
 
     Raises:
-        [`RecipeError`]: the artifact has no such config, or other columns.
+        [`RecipeError`]: the artifact has no such config, or not all of it, or other columns.
     """
     files = sorted(str(f) for f in Path(folder, config).glob(f"{split}-*.parquet"))
     if not files:
@@ -62,13 +65,31 @@ def read_split(key: str, folder: str, config: str, split: str, features: Feature
                           "has them.")
     content = read_manifest(folder).get("content")  # `datasets` knows files by their path and time only
     cache = content and f"{datasets.config.HF_DATASETS_CACHE}/{content[:32]}"
-    rows = load_dataset("parquet", data_files=[escape(file) for file in files], split="train", cache_dir=cache)
+    lost = {int(of) for file in files for of in re.findall(r"-\d+-of-(\d+)", Path(file).name)} - {len(files)}
+    if lost:
+        raise RecipeError(f"{key}: of '{config}', split '{split}', '{folder}' has {len(files)} file(s), and by their "
+                          f"names there are {max(lost)}; fetch them all, or run its stage again.")
+    rows = _open(f"{key}: cannot read '{config}', split '{split}', of '{folder}'", files, cache)
     missing = [c for c in features if c not in rows.column_names]
     if missing:
         raise RecipeError(f"{key}: '{folder}' lacks the column '{missing[0]}' in '{config}'; it has "
                           f"{', '.join(rows.column_names)}. Make it with the stage before this one.")
     rows = rows.select_columns(list(features))
-    return rows if rows.features == features else rows.cast(features)  # a cast copies all of it to disk
+    try:
+        return rows if rows.features == features else rows.cast(features)  # a cast copies all of it to disk
+    except (ValueError, TypeError) as error:
+        raise RecipeError(f"{key}: a column of '{config}' in '{folder}' is of another type "
+                          f"({' '.join(str(error).split())[:200]}); make it with the stage before this one.") from None
+
+
+def _open(trouble, files, cache):
+    try:
+        return load_dataset("parquet", data_files=[escape(file) for file in files], split="train", cache_dir=cache)
+    except (ValueError, DatasetGenerationError) as error:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.ENOSPC:
+            raise error.__cause__ from None
+        reason = " ".join(str(error.__cause__ or error).split())[:200].rstrip(".")
+        raise RecipeError(f"{trouble} ({reason}); fetch it again, or run its stage again.") from None
 
 
 def check_made_from(key: str, artifact: Located, parent_key: str, parent: Located) -> None:

@@ -18,9 +18,14 @@ def load_tokenizer(path: str, max_length: int):
         max_length (`int`): Longest text in tokens, BOS and EOS included.
 
     Raises:
-        [`RecipeError`]: the model has no EOS token.
+        [`RecipeError`]: the model has no tokenizer, or its tokenizer no EOS token.
     """
-    tokenizer = AutoTokenizer.from_pretrained(path)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path)
+    except (OSError, ValueError) as error:
+        raise RecipeError(f"model_name_or_path: the tokenizer of '{path}' cannot be read ({_short(error)}); put its "
+                          "files into that folder.") from None
+    check_words(tokenizer, path, "model_name_or_path")
     if tokenizer.eos_token_id is None:
         raise RecipeError(f"model_name_or_path: the tokenizer of '{path}' has no EOS token, whose state is the "
                           "embedding; set eos_token in its tokenizer_config.json, or take another model.")
@@ -36,6 +41,18 @@ def load_tokenizer(path: str, max_length: int):
     tokenizer.model_max_length = max_length
     tokenizer.padding_side = "right"
     return tokenizer
+
+
+def check_words(tokenizer, path: str, key: str) -> None:
+    """Raises [`RecipeError`] if a tokenizer has special tokens only. For a model without a tokenizer's files
+    transformers makes up such a one, to which all words are the same. `key` is the recipe's that names the model."""
+    if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
+        raise RecipeError(f"{key}: '{path}' has no tokenizer, and one that was made up knows no words; put the "
+                          "tokenizer's files into that folder.")
+
+
+def _short(error):
+    return " ".join(str(error).split())[:120].rstrip(".")
 
 
 def tokenize(tokenizer, texts: Sequence[str], max_length: int) -> list[list[int]]:

@@ -50,6 +50,7 @@ def main(config: RerankerConfig, given: dict) -> None:
     from anna_embed.tables import read_split, tasks_of
     from anna_embed.teacher import dense, reranker
     from anna_embed.teacher.lists import training_lists
+    from anna_embed.tokens import check_words
     from anna_embed.training.checkpoints import MarkComplete, last_complete
 
     # ---- read: lists of one positive and hard negatives, with soft targets ------------------------------------------
@@ -81,6 +82,7 @@ def main(config: RerankerConfig, given: dict) -> None:
     model = CrossEncoder(stage.parents["base_model"].path, num_labels=1, max_length=config.max_length,
                          activation_fn=torch.nn.Identity(), model_kwargs={"dtype": "float32", **attention},
                          config_kwargs=NO_DROPOUT)
+    check_words(model.tokenizer, stage.parents["base_model"].path, "base_model")
     # Half the parameters of a small encoder, and minutes of training move them hardly at all.
     model.model.get_input_embeddings().weight.requires_grad_(False)
     checkpoints = work / ".checkpoints"

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from llama2_style import save_bos_tokenizer
 from small import SENTENCES, small_tokenizer
 from tokenizers.processors import TemplateProcessing
+from transformers import LlamaConfig, Qwen3Config
 
 from anna_embed.parsing import RecipeError
 from anna_embed.prompts import as_example, few_shot_prompt, fitted_prompt, query_prompt, rows_shown
@@ -66,6 +67,16 @@ def test_a_model_without_eos(tmp_path):
     tokenizer.eos_token = None
     tokenizer.save_pretrained(tmp_path)
     with pytest.raises(RecipeError, match=f"model_name_or_path: the tokenizer of '{tmp_path}' has no EOS token"):
+        load_tokenizer(str(tmp_path), LIMIT)
+
+
+def test_a_model_without_a_tokenizer(tmp_path):
+    """If this fails, a folder that lacks the tokenizer's files is trained with one that knows no words, in silence."""
+    Qwen3Config().save_pretrained(tmp_path)
+    with pytest.raises(RecipeError, match=f"model_name_or_path: '{tmp_path}' has no tokenizer, and one that was made"):
+        load_tokenizer(str(tmp_path), LIMIT)
+    LlamaConfig().save_pretrained(tmp_path)
+    with pytest.raises(RecipeError, match=f"model_name_or_path: the tokenizer of '{tmp_path}' cannot be read"):
         load_tokenizer(str(tmp_path), LIMIT)
 
 

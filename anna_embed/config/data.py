@@ -1,5 +1,6 @@
 """What the YAML of the data and teacher stages may say."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -129,7 +130,7 @@ class ScoreConfig(StageConfig):
         self.require("batch_size", self.batch_size >= 1, "write 1 or more texts")
         self.require("token_budget", self.token_budget >= 1, "write a number of tokens, for example 16384")
         self.require("shard_size", self.shard_size >= 1, "write 1 or more queries")
-        self.require("memory_gb", self.memory_gb >= 0.1, "write 0.1 or more gigabytes")
+        self.require("memory_gb", 0.1 <= self.memory_gb < math.inf, "write 0.1 or more gigabytes")
 
 
 @dataclass

@@ -11,7 +11,7 @@ import datasets
 import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset, load_dataset, load_dataset_builder
-from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
+from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError, SplitsVerificationError
 from datasets.packaged_modules.csv.csv import CsvConfig
 from huggingface_hub import HfApi
 from huggingface_hub.errors import LocalEntryNotFoundError
@@ -38,11 +38,15 @@ def load_rows(key: str, at: Located, config: str | None, split: str, files: list
     if files or Path(at.path).is_file():
         what, remedy = f"'{at.reference}'", "mend the file"
     try:
-        if files or Path(at.path).is_file():
-            return _load_files(key, at, list(files), split)
-        return _load_split(at, config, split)
+        rows = (_load_files(key, at, list(files), split) if files or Path(at.path).is_file()
+                else _load_split(key, at, config, split))
+        rows.data.table.validate(full=True)  # readers of JSON and parquet take any bytes for text
+        return rows
     except RecipeError:
         raise
+    except SplitsVerificationError as error:
+        raise RecipeError(f"{key}: '{at.reference}' has other splits or numbers of rows than its card says under "
+                          f"dataset_info ({_in_short(error)}); fetch all its files, or mend the card.") from None
     except (httpx.HTTPError, LocalEntryNotFoundError, ConnectionError) as error:
         raise RecipeError(f"{key}: the Hub did not give {what} ({_in_short(error)}); run the same command again, or "
                           "give --mirror.") from None
@@ -53,15 +57,22 @@ def load_rows(key: str, at: Located, config: str | None, split: str, files: list
         raise RecipeError(f"{key}: cannot read {what}: {_reason(at, error)}; {remedy}.") from None
 
 
-def _load_split(at, config, split):
+def _load_split(key, at, config, split):
     where = {"revision": at.commit, "cache_dir": _cache(at)}
     read = load_dataset_builder(at.path, config, **where).config
-    if isinstance(read, CsvConfig) and read.na_values is None and read.keep_default_na:
+    if not isinstance(read, CsvConfig):
+        return load_dataset(at.path, config, split=split, **where)
+    rows = None
+    if read.na_values is None and read.keep_default_na:
         try:
-            return load_dataset(at.path, config, split=split, **where, **WORDS)
+            rows = load_dataset(at.path, config, split=split, **where, **WORDS)
         except DatasetGenerationError:  # a column of numbers that says "NA" where there is none
             pass
-    return load_dataset(at.path, config, split=split, **where)
+    rows = load_dataset(at.path, config, split=split, **where) if rows is None else rows
+    _check_fields(key, at, rows)
+    if read.sep == "\t":
+        _check_quotes(key, at, rows)
+    return rows
 
 
 def _cache(at):
@@ -87,9 +98,18 @@ def _load_files(key, at, patterns, split):
     if Path(at.path).exists():
         found = [escape(file) for file in found]  # a name is no pattern
     rows = load_dataset(builder, data_files=found, split=f"train{rows_of_it}", cache_dir=_cache(at), **options)
+    if builder == "csv":
+        _check_fields(key, at, rows)
     if "sep" in options:
         _check_quotes(key, at, rows)
     return rows
+
+
+def _check_fields(key, at, rows):
+    """If every row has a field more than the header, pandas takes the first for row names, and all others move."""
+    if "__index_level_0__" in rows.column_names:
+        raise RecipeError(f"{key}: the rows of '{at.reference}' have more fields than its first line has names; mend "
+                          "that line, or take out what ends the rows.")
 
 
 def _check_quotes(key, at, rows):

@@ -13,6 +13,7 @@ from anna_embed.data.texts import join
 from anna_embed.parsing import RecipeError
 
 LISTS = (List, LargeList)
+NAMED = ("label", "text", "query", "positive", "negatives")  # of a class the name is read, not the number
 
 
 def read_rows(source: Source, at: Located, split: str) -> tuple[list[dict[str, Any]], Counter]:
@@ -28,9 +29,9 @@ def read_rows(source: Source, at: Located, split: str) -> tuple[list[dict[str, A
     for ours, theirs in source.columns.items():
         values = picked(f"{source.key}: columns", at, rows, theirs)
         _check_plain(f"{source.key}: columns: {ours}", theirs, values, ours in may_be_lists)
-        if ours == "label" and isinstance(theirs, str) and not source.labels:
+        if ours in NAMED and isinstance(theirs, str):
             feature = _feature(rows.features, theirs)
-            values = [_named(feature, value) for value in values]
+            values = [_named(feature, value, source.renames if ours == "label" else None) for value in values]
         if ours == "label" and any(isinstance(name, bool) for name in source.labels):
             _check_labels(source, at, values)
         found[ours] = values
@@ -88,6 +89,9 @@ def _check_plain(key, theirs, values, may_be_lists):
             if isinstance(part, (list, dict)):
                 raise RecipeError(f"{key}: {theirs!r} holds {str(value)[:80]!r}, no plain value; name a part of it, "
                                   "for example answers.text or tags.0.")
+            if isinstance(part, bytes):
+                raise RecipeError(f"{key}: {theirs!r} holds the bytes {part[:40]!r}, no text; store the column as "
+                                  "strings (in Spark: spark.sql.parquet.binaryAsString).")
             if isinstance(part, (date, time)):  # a datetime is a date
                 raise RecipeError(f"{key}: {theirs!r} holds the time {str(part)!r}, and how it was written is lost "
                                   "(`datasets` takes text like dates in JSON files for times); store the column as "
@@ -119,11 +123,12 @@ def _inner(feature, step):
     return feature.get(step) if isinstance(feature, dict) else None
 
 
-def _named(feature, value):
-    """The name of a class instead of its number, also in lists; None for a number that is no class."""
+def _named(feature, value, renames=None):
+    """The name of a class instead of its number, also in lists; None for a number that is no class. A number that
+    `renames` knows stays."""
     if isinstance(value, list):
-        return [_named(feature.feature if isinstance(feature, LISTS) else feature, part) for part in value]
-    if not isinstance(feature, ClassLabel):
+        return [_named(feature.feature if isinstance(feature, LISTS) else feature, part, renames) for part in value]
+    if not isinstance(feature, ClassLabel) or (renames and renames(value)):
         return value
     return feature.names[value] if value is not None and 0 <= value < feature.num_classes else None
 
@@ -150,7 +155,13 @@ def lookup_table(key: str, at: Located, table: dict[str, Any]) -> dict[str, str]
     texts = picked(key, at, rows, text if isinstance(text, list) else [text])
     ids = picked(key, at, rows, table["id"])
     _check_plain(key, table["id"], ids, False)
-    return dict(zip(map(str, ids), texts))
+    found = {}
+    for name, text in zip(ids, texts):
+        if name is not None and found.setdefault(str(name), text) != text:
+            one, other = (str(each)[:40] for each in (found[str(name)], text))
+            raise RecipeError(f"{key}: '{at.reference}' has two texts of the id '{name}' ({one!r} and {other!r}); an "
+                              "id names one, so mend the data.")
+    return found
 
 
 def look_up(source: Source, at: Located, rows: list[dict], ours: str, texts: dict[str, str]) -> list[dict[str, Any]]:

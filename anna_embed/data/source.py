@@ -95,6 +95,8 @@ class Source:
         for key, table in (("corpus", self.corpus), ("queries", self.queries)):
             self._require(table is None or {"id", "text"} <= set(table) <= TABLE_KEYS, key, table,
                           "write {config: ..., split: ..., id: <column>, text: <column>}")
+            for part in ("id", "text") if table else ():
+                check_type(f"{self.key}: {key}: {part}", table[part], str if part == "id" else str | list[str])
             self._require(table is None or self.is_ready, key, table, "ids are looked up for rows that are pairs: "
                           "write columns: {query: ..., positive_id: ...}, or leave it out")
         for ours in self.needed:

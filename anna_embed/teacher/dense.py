@@ -23,16 +23,23 @@ def load(path: str, dtype: str = "float32", device: str | None = None, key: str 
     Raises:
         [`RecipeError`]: there is no such model in the folder.
     """
+    from safetensors import SafetensorError
     from sentence_transformers import SentenceTransformer
+    from transformers import PreTrainedTokenizerBase
+
+    from anna_embed.tokens import check_words
 
     try:
-        return aligned(SentenceTransformer(path, model_kwargs={"dtype": dtype}, device=device))
-    except (OSError, ValueError) as error:
+        model = aligned(SentenceTransformer(path, model_kwargs={"dtype": dtype}, device=device))
+    except (OSError, ValueError, SafetensorError) as error:
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise
         reason = " ".join(str(error).split())[:200].rstrip(".")
         raise RecipeError(f"{key}: '{path}' is no SentenceTransformer ({reason}); name the folder or Hub id of "
                           "one.") from None
+    if isinstance(model.tokenizer, PreTrainedTokenizerBase):  # not of static embeddings
+        check_words(model.tokenizer, path, key)
+    return model
 
 
 def aligned(model):

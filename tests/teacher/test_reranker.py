@@ -1,14 +1,17 @@
 """Which models are taken for a cross-encoder."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from small import SENTENCES
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertForSequenceClassification, BertModel, PreTrainedTokenizerFast
 
 from anna_embed.parsing import RecipeError
-from anna_embed.teacher import reranker
+from anna_embed.teacher import dense, reranker
 
 
 @pytest.fixture(scope="module")
@@ -63,3 +66,27 @@ def test_no_random_heads(save, kind, outputs, sentence):
     """The library makes up a head for any encoder, and hours of scores are noise."""
     with pytest.raises(RecipeError, match=f"reranker: '.*' {sentence}"):
         reranker.load(save(kind, outputs)[0], 64)
+
+
+def test_a_checkpoint_in_part(save, tmp_path):
+    """If this fails, a head that was drawn at random scores all candidates, or a broken file is a traceback."""
+    folder, model, _ = save(BertForSequenceClassification, 1)
+    folder, weights = Path(folder), model.state_dict()
+    save_file({name: weight for name, weight in weights.items() if not name.startswith("classifier")},
+              folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(RecipeError, match="lacks the weights classifier.weight, classifier.bias, so its scores would"):
+        reranker.load(str(folder), 64)
+    (folder / "model.safetensors").write_bytes(b"version https://git-lfs.github.com/spec/v1")
+    with pytest.raises(RecipeError, match="reranker: cannot read the weights of '.*' .*; fetch them again"):
+        reranker.load(str(folder), 64)
+
+
+def test_no_tokenizer(save):
+    """If this fails, all words are the same to the model, and its scores are noise that looks like scores."""
+    folder, model, _ = save(BertForSequenceClassification, 1)
+    for file in Path(folder).glob("*token*"):
+        file.unlink()
+    with pytest.raises(RecipeError, match="reranker: '.*' has no tokenizer, and one that was made up knows no words"):
+        reranker.load(folder, 64)
+    with pytest.raises(RecipeError, match="guide: '.*' has no tokenizer, and one that was made up knows no words"):
+        dense.load(folder, key="guide")
