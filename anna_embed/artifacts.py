@@ -129,8 +129,7 @@ class Stage:
 
     @property
     def config(self) -> dict[str, Any]:
-        named = () if self.name == "convert" else self.parents  # there they are called like tasks: one may be "seed"
-        return {k: v for k, v in sorted(self.given.items()) if k not in HOW and k not in named}
+        return {k: v for k, v in sorted(self.given.items()) if k not in HOW and k not in self.parents}
 
     @cached_property  # of the state at the start: while the stage runs, the parents' manifests may change
     def key(self) -> str:

@@ -40,7 +40,9 @@ def parse(dataclass_types, argv=None):
     from trl import TrlParser
 
     types = dataclass_types if isinstance(dataclass_types, tuple) else (dataclass_types,)
-    argv = _join_repeated(_split_equals(sys.argv[1:] if argv is None else argv), "--mirror")
+    argv = _split_equals(sys.argv[1:] if argv is None else argv)
+    for key in (key for owner in types for key, hint in get_type_hints(owner).items() if "list" in str(hint)):
+        argv = _join_repeated(argv, f"--{key}")
     if not {"-h", "--help"}.isdisjoint(argv):
         _print_help(TrlParser(types, usage="keys in a YAML file (--config FILE), or as --key value"))
         raise SystemExit(0)

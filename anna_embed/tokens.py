@@ -39,7 +39,7 @@ def load_tokenizer(path: str, max_length: int):
         tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token  # pooling reads the mask, not the id
     tokenizer.chat_template = None  # sentence-transformers 6.2 would wrap every text in it
     tokenizer.model_max_length = max_length
-    tokenizer.padding_side = "right"
+    tokenizer.padding_side = tokenizer.truncation_side = "right"  # cut on the left a long text would lose its prompt
     return tokenizer
 
 

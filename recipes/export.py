@@ -71,6 +71,8 @@ def main(config: ExportConfig, given: dict) -> None:
         each = adapter["config"].get("example_max_length", TrainConfig.example_max_length)
         shots = few_shot_prompts(triplets, with_rows, tokenizer, config.num_examples, each, room, config.seed)
     prompts = prompts_of(tasks, shots)
+    longest = max(map(len, tokenizer(list(prompts.values()), verbose=False)["input_ids"]))
+    config.require("max_seq_length", longest < limit, f"the longest prompt takes {longest} tokens: write more")
 
     # ---- write, then prove it ---------------------------------------------------------------------------------------
     texts = sample_texts(triplets, with_rows, prompts, limit, config.seed)

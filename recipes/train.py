@@ -37,7 +37,7 @@ def main(config: TrainConfig, training_args, model_args, given: dict) -> None:
     if current:
         return print(f"train: {stage.output} is up to date")
 
-    from transformers import AutoModel, set_seed
+    from transformers import set_seed
 
     from anna_embed.evaluation.in_training import HeldOutScores
     from anna_embed.hub.cards import render
@@ -48,7 +48,7 @@ def main(config: TrainConfig, training_args, model_args, given: dict) -> None:
     from anna_embed.teacher.guide_vectors import guide_of, texts_of_steps
     from anna_embed.teacher.shards import Processes
     from anna_embed.tokens import load_tokenizer
-    from anna_embed.training.adapter import with_adapter
+    from anna_embed.training.adapter import load_base, with_adapter
     from anna_embed.training.checkpoints import last_complete, step_of
     from anna_embed.training.forecast import announce
     from anna_embed.training.held_out import SEED, few_shot, read_samples
@@ -73,8 +73,7 @@ def main(config: TrainConfig, training_args, model_args, given: dict) -> None:
         note_if_slow("bfloat16" if rounded else "float32", training_args.device.type, "--dtype float32 --bf16 false")
     set_seed(training_args.seed)  # the adapter's initial weights
     tokenizer = load_tokenizer(path["model_name_or_path"], config.prompt_max_length)
-    model = AutoModel.from_pretrained(path["model_name_or_path"], dtype=model_args.dtype,
-                                      attn_implementation=model_args.attn_implementation)
+    model = load_base(path["model_name_or_path"], model_args)
     model, before, learnt = with_adapter(model, stage.parents, given, model_args)
     guide = guide_of(config, stage.parents, "bfloat16" if training_args.bf16 else "float32")
 

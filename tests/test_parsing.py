@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from transformers import TrainingArguments
 from trl import ModelConfig
 
-from anna_embed.config import ConvertConfig, ScoreConfig, StageConfig, TrainConfig
+from anna_embed.config import BenchmarkConfig, ConvertConfig, ScoreConfig, StageConfig, TrainConfig
 from anna_embed.parsing import RecipeError, check_type, one_sentence, parse
 
 ROOT = Path(__file__).parents[1]
@@ -60,6 +60,12 @@ def test_mirror_may_be_given_again_and_again(read, arguments):
     """argparse keeps the last list only: the first mirror would be forgotten, and its models asked of the network."""
     config, _ = read(GOOD, *arguments)
     assert config.mirror == ["a", "b"] and config.depth == 5
+
+
+def test_every_list_may_be_given_again():
+    """If this fails, `--tasks A --tasks B` scores the second alone, in silence."""
+    config, stated = parse(BenchmarkConfig, ["--artifacts", "a", "--tasks", "A", "--dtype", "float32", "--tasks", "B"])
+    assert config.tasks == stated["tasks"] == ["A", "B"] and config.dtype == "float32"
 
 
 @pytest.mark.parametrize("number", ["5e-2", "0.05", "5.0e-2", ".05", "+5E-2", "'5e-2'"])

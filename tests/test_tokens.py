@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from llama2_style import save_bos_tokenizer
 from small import SENTENCES, small_tokenizer
 from tokenizers.processors import TemplateProcessing
-from transformers import LlamaConfig, Qwen3Config
+from transformers import AutoTokenizer, LlamaConfig, Qwen3Config
 
 from anna_embed.parsing import RecipeError
 from anna_embed.prompts import as_example, few_shot_prompt, fitted_prompt, query_prompt, rows_shown
@@ -68,6 +68,18 @@ def test_a_model_without_eos(tmp_path):
     tokenizer.save_pretrained(tmp_path)
     with pytest.raises(RecipeError, match=f"model_name_or_path: the tokenizer of '{tmp_path}' has no EOS token"):
         load_tokenizer(str(tmp_path), LIMIT)
+
+
+def test_long_texts_keep_their_prompt(tmp_path):
+    """If this fails, models made of a base that cuts on the left lose the instruction of every long text."""
+    tokenizer = small_tokenizer()
+    tokenizer.truncation_side = "left"
+    tokenizer.save_pretrained(tmp_path / "base")
+    load_tokenizer(str(tmp_path / "base"), LIMIT).save_pretrained(tmp_path / "exported")
+    for name in ("base", "exported"):
+        tokenizer = load_tokenizer(str(tmp_path / name), LIMIT) if name == "base" else AutoTokenizer.from_pretrained(
+            tmp_path / name)
+        assert tokenizer.decode(tokenizer("first words " * 40, truncation=True)["input_ids"]).startswith("first words")
 
 
 def test_a_model_without_a_tokenizer(tmp_path):

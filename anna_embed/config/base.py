@@ -47,6 +47,7 @@ class StageConfig:
         hints = get_type_hints(type(self))
         for f in fields(self):
             check_type(f.name, getattr(self, f.name), hints[f.name])
+        self.require("seed", 0 <= vars(self).get("seed", 0) < 2**32, "write a number from 0 to 4294967295")
         self.require("artifacts", bool(self.artifacts.strip()), "name a folder")
         parts = r"[A-Za-z0-9]+([._-][A-Za-z0-9]+)*"
         self.require("prefix", bool(re.fullmatch(parts, self.prefix)) and len(self.prefix) <= 80,

@@ -34,6 +34,9 @@ class ConvertConfig(StageConfig):
     def __post_init__(self):
         super().__post_init__()
         self.require("tasks", len(self.tasks) > 0, "name at least one task, for example [{name: BoolQ}]")
+        for name in (task.get("name") for task in self.tasks):
+            if name in vars(self):  # an artifact's key holds tasks beside the recipe's keys
+                raise RecipeError(f"tasks: {name}: name: it is a key of the recipe; call the task otherwise.")
         for test_set in self.test_sets:
             check_type("test_sets", test_set, dict[str, str])
             if set(test_set) - {"path", "config", "split", "revision"} or "path" not in test_set:

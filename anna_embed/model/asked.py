@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable
 
 from anna_embed.config import TrainConfig
+from anna_embed.model.text_files import is_unicode
 from anna_embed.parsing import RecipeError
 from anna_embed.prompts import fitted_prompt, last_instruction, query_prompt
 
@@ -41,6 +42,9 @@ def asked_prompt(model, prompt: str | None, task: str | None, instruction: str |
         if not isinstance(pair, (tuple, list)) or len(pair) != 2 or not all(isinstance(side, str) for side in pair):
             raise RecipeError(f"examples: item {n}, {pair!r}, is no pair of a query and a passage; write examples="
                               "[(query, passage), ...].")
+        if not is_unicode("".join(pair)):
+            raise RecipeError(f"examples: item {n}, {str(pair)[:80]}, holds half a character (a lone surrogate); mend "
+                              "it.")
     return fitted_prompt(model.tokenizer, last_instruction(prompt or ""), examples, TrainConfig.example_max_length,
                          math.inf)
 

@@ -40,8 +40,9 @@ def load_adapted(base: str, adapters: list[str]):
             raise RecipeError(f"adapter: '{adapter}' does not fit the base '{base}' ({str(error).splitlines()[0]}); "
                               "name the base that it was trained on.") from None
     if len(adapters) > 1:
-        if any(config.use_dora for config in model.peft_config.values()):
-            raise RecipeError("average: adapters with DoRA have no mean of this kind; export one of them.")
+        if any(c.use_dora or c.modules_to_save or c.target_parameters for c in model.peft_config.values()):
+            raise RecipeError("average: adapters with use_dora, lora_modules_to_save or lora_target_parameters have "
+                              "no mean of this kind; export one of them.")
         model.add_weighted_adapter(names, [1 / len(names)] * len(names), "mean", combination_type="cat")
         for layer in model.modules():  # the factors hold all scaling; with rslora peft would scale them once more
             if isinstance(layer, LoraLayer):

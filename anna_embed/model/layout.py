@@ -63,7 +63,12 @@ def portable_config(folder: Path, dtype: str) -> None:
         config["rope_local_base_freq"] = rope.get("sliding_attention", rope["full_attention"])["rope_theta"]
         rope = rope["full_attention"]
     if "rope_theta" in rope:
-        scaling = {k: v for k, v in rope.items() if k != "rope_theta"}
-        config |= {"rope_theta": rope["rope_theta"],
-                   "rope_scaling": None if scaling.get("rope_type", "default") == "default" else scaling}
+        apart = {k: rope[k] for k in ("rope_theta", "partial_rotary_factor") if k in rope}
+        scaling = {k: v for k, v in rope.items() if k not in apart}
+        if scaling.get("rope_type", "default") == "default":
+            scaling = None
+        elif config["model_type"] == "phi3" and "short_factor" in scaling and "factor" not in scaling:
+            # 4 refuses any other key, and derives the factor from the two numbers of positions
+            scaling = {"type": "longrope", **{k: scaling[k] for k in ("short_factor", "long_factor")}}
+        config |= {**apart, "rope_scaling": scaling}
     path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

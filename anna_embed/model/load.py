@@ -8,6 +8,7 @@ from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 from sentence_transformers.util import truncate_embeddings
+from sentence_transformers.util.decorators import deprecated_kwargs
 from torch.nn.functional import normalize
 from tqdm.auto import tqdm
 
@@ -42,25 +43,30 @@ class Embedder(SentenceTransformer):
         self.source = model_name_or_path
         self.prefix_states = PrefixStates()
 
+    @deprecated_kwargs(sentences="inputs")  # as the stock method's
     def encode(self, inputs, prompt_name: str | None = None, prompt: str | None = None, *args, task: str | None = None,
                instruction: str | None = None, examples: Iterable[tuple[str, str]] | None = None, **kwargs):
         """The stock method with the prompt that all of these ask for."""
         prompt = asked_prompt(self, self._resolve_prompt(prompt, prompt_name), task, instruction, examples)
+        if not is_unicode(prompt):
+            raise RecipeError(f"prompt: {prompt[:80]!r} holds half a character (a lone surrogate); mend it.")
         return super().encode(inputs, None, prompt, *args, task=task if task in ROLES else None, **kwargs)
 
+    @deprecated_kwargs(sentences="inputs")
     def encode_query(self, *args, task: str | None = None, **kwargs):
         """The stock method, or `encode` with a task's prompt."""
         return super().encode_query(*args, **kwargs) if task is None else self.encode(*args, task=task, **kwargs)
 
-    def encode_document(self, *args, task: str | None = None, **kwargs):
+    @deprecated_kwargs(sentences="inputs")
+    def encode_document(self, inputs, prompt_name: str | None = None, prompt: str | None = None, *args,
+                        task: str | None = None, **kwargs):
         """The stock method, or `encode` with what stands in front of a task's documents."""
         if task is None:
-            return super().encode_document(*args, **kwargs)
+            return super().encode_document(inputs, prompt_name, prompt, *args, **kwargs)
         if kwargs.get("instruction") is not None:
             raise RecipeError(f"task: '{task}' has an instruction of its own; give task= or instruction=, not both.")
-        if kwargs.get("prompt") is None:
-            kwargs["prompt"] = document_prompt(self.prompts, task)
-        return self.encode(*args, **kwargs)
+        prompt = document_prompt(self.prompts, task) if prompt is None else prompt
+        return self.encode(inputs, None, prompt, *args, **kwargs)
 
     @torch.inference_mode()
     def _inference(self, inputs, *, prompt, batch_size, show_progress_bar, output_value, save_to_cpu,

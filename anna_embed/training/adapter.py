@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from peft import PeftConfig, PeftModel, get_peft_model, get_peft_model_state_dict, load_peft_weights
+from transformers import AutoModel
 from trl import get_peft_config
 
 from anna_embed.artifacts import Located, differ, read_manifest
@@ -15,6 +16,25 @@ from anna_embed.training.lora import shortened
 # Keys of `trl.ModelConfig` that may be said again, if they say what the adapter has; all others it brings along.
 HAS = {"lora_r": "r", "lora_alpha": "lora_alpha", "lora_dropout": "lora_dropout"}
 BRINGS = ("lora_target_modules", "lora_target_parameters", "lora_modules_to_save", "use_dora", "use_rslora")
+
+
+def load_base(path: str, model_args):
+    """The base model in the type that the recipe says.
+
+    Raises:
+        [`RecipeError`]: there is no such type or attention, or what it needs is not installed.
+    """
+    try:
+        return AutoModel.from_pretrained(path, dtype=model_args.dtype,
+                                         attn_implementation=model_args.attn_implementation)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise RecipeError(f"model_name_or_path: '{path}' cannot be loaded with dtype: {model_args.dtype} and "
+                          f"attn_implementation: {model_args.attn_implementation} ({_short(error)}); mend these "
+                          "keys.") from None
+
+
+def _short(error):
+    return " ".join(str(error).split())[:300].rstrip(".")
 
 
 def with_adapter(model, parents: dict[str, Located], given: dict, model_args) -> tuple[PeftModel, dict, dict]:
@@ -31,8 +51,12 @@ def with_adapter(model, parents: dict[str, Located], given: dict, model_args) ->
         `tuple`: the model; what the manifest says of earlier steps, and their tasks (both empty if there are none).
     """
     if "adapter" not in parents:
-        config = get_peft_config(replace(model_args, use_peft=True, lora_task_type="FEATURE_EXTRACTION"))
-        return get_peft_model(model, shortened(config)), {}, {}
+        try:
+            config = get_peft_config(replace(model_args, use_peft=True, lora_task_type="FEATURE_EXTRACTION"))
+            return get_peft_model(model, shortened(config)), {}, {}
+        except ValueError as error:
+            raise RecipeError(f"train: peft refuses LoRA's settings ({_short(error)}); mend the keys that begin with "
+                              "lora_.") from None
     folder = parents["adapter"].path
     earlier, learnt = check_adapter(folder, given, parents["model_name_or_path"].digest)
     return continued(model, folder), {"goes_on_from": earlier}, learnt

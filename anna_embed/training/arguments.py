@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import torch
 from transformers import TrainingArguments
 
+from anna_embed.parsing import RecipeError
+
 
 @dataclass
 class Arguments(TrainingArguments):
@@ -16,3 +18,5 @@ class Arguments(TrainingArguments):
         told = os.environ.get("ACCELERATE_USE_CPU", "false").lower() in ("1", "true", "yes", "y", "t", "on")
         self.use_cpu = self.use_cpu or told or not torch.accelerator.is_available()
         super().__post_init__()
+        if not 0 <= self.seed < 2**32:
+            raise RecipeError(f"seed: {self.seed} is not possible; write a number from 0 to 4294967295.")

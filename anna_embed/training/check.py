@@ -3,6 +3,7 @@
 import math
 
 import torch
+from transformers import SchedulerType, get_scheduler
 from transformers.utils import logging
 
 from anna_embed.engine.masks import can_pack
@@ -93,7 +94,17 @@ def check_model(model, longest: int, say: bool = True) -> None:
 
 
 def check_schedule(arguments, steps: int) -> None:
-    """Raises [`RecipeError`] if the only step is one of warm-up, the first of which has a learning rate of 0."""
+    """Raises [`RecipeError`] if transformers cannot make the schedule of the learning rate, which it would find out
+    after guides have embedded all texts, or if the only step is one of warm-up, whose learning rate is 0."""
+    try:
+        optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=arguments.learning_rate)
+        get_scheduler(arguments.lr_scheduler_type, optimizer, arguments.get_warmup_steps(steps), steps,
+                      scheduler_specific_kwargs=arguments.lr_scheduler_kwargs)
+    except (TypeError, ValueError) as error:
+        name, reason = SchedulerType(arguments.lr_scheduler_type).value, " ".join(str(error).split()).rstrip(".")
+        raise RecipeError(f"lr_scheduler_type: {name} is not possible with learning_rate: {arguments.learning_rate:g} "
+                          f"and lr_scheduler_kwargs: {arguments.lr_scheduler_kwargs} ({reason}); mend these "
+                          "keys.") from None
     if steps == 1 and arguments.get_warmup_steps(1) and arguments.lr_scheduler_type != "constant":
         raise RecipeError(f"warmup_steps: {arguments.warmup_steps:g} makes the only step one of warm-up, at a "
                           "learning rate of 0; train for more steps (max_steps, num_train_epochs), or write "

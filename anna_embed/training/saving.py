@@ -52,11 +52,13 @@ def facts_of(trainer, base: Located, base_name: str, more: dict) -> dict[str, di
     Returns:
         `dict`: `base_model` and `training`.
     """
-    config, args = trainer.config, trainer.args
+    config, args, final = trainer.config, trainer.args, dict(trainer.state.log_history[-1])
+    if more.get("resumed_at") == trainer.state.global_step:  # no step was left: transformers calls that a loss of 0
+        final.pop("train_loss", None)
     measured = {"held_out": scores_of(trainer.state, args.load_best_model_at_end)} if trainer.eval_dataset else {}
     return {"base_model": {"name": base_name, "digest": base.digest, "commit": base.commit,
                            "licence": licence_of(base.path)},
             "training": {"steps": trainer.state.global_step, "processes": trainer.accelerator.num_processes,
                          "max_length": config.max_length, "prompt_max_length": config.prompt_max_length,
                          "example_max_length": config.example_max_length, **more, **measured,
-                         "final": trainer.state.log_history[-1]}}
+                         "final": final}}

@@ -1,7 +1,5 @@
 """Data that libraries read without a word as something else than what stands in the file."""
 
-import json
-
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -141,11 +139,8 @@ def test_an_artifact_in_part(stage, monkeypatch):
         tables.read_split("pairs", str(stage.pairs), "intents", "train", PAIRS)
 
 
-def test_a_task_may_be_called_like_a_key(stage):
+def test_a_task_is_not_called_like_a_key(stage):
     """If this fails, a recipe whose task is called `tasks` says that it is up to date, whatever is changed in it."""
-    rows = [{"query": f"q {n}", "positive": f"p {n}"} for n in range(10)]
-    task = QUESTIONS | {"name": "tasks", "path": stage.data("q.jsonl", rows)}
-    for limit in (2, 3):
-        stage.run([task | {"limit": limit}])
-        assert len(stage.rows("tasks")["query"]) == limit
-    assert json.loads((stage.pairs / "manifest.json").read_text())["config"]["tasks"][0]["limit"] == 3
+    for name in ("tasks", "seed"):
+        said = stage.error([QUESTIONS | {"name": name, "path": "q.jsonl"}])
+        assert f"tasks: {name}: name: it is a key of the recipe; call the task otherwise" in said

@@ -14,12 +14,13 @@ from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 from small import SENTENCES, TASKS, save_tiny_model, triplet_rows
 from trained import rewrite, write_adapter, write_triplets
-from transformers import AutoModel, AutoTokenizer, LlamaConfig
+from transformers import AutoModel, AutoTokenizer, LlamaConfig, Phi3Config, StableLmConfig
 
 from anna_embed.artifacts import read_manifest
 from anna_embed.config import ExportConfig
 from anna_embed.model.encode import lay_out_untrained, load_encoder
 from anna_embed.model.export import load_adapted, vectors_of
+from anna_embed.model.layout import portable_config
 from anna_embed.model.stored_prompts import prompts_of
 from anna_embed.parsing import RecipeError
 from anna_embed.prompts import query_prompt
@@ -204,18 +205,18 @@ def test_the_mean_of_two_adapters(run, tmp_path):
     assert "of the second alone" in manifest["tasks"] and "average.0" in manifest["parents"]
 
 
-@pytest.mark.parametrize("how", ["use_rslora", "use_dora"])
+@pytest.mark.parametrize("how", [{"use_rslora": True}, {"use_dora": True}, {"modules_to_save": ["norm"]}], ids=str)
 def test_means_of_other_kinds_of_lora(run, tmp_path, how):
     """rslora scales by the root of the rank: twice, as peft does it, and the export's checks would agree with it."""
     base = AutoModel.from_pretrained(str(run / "base"), dtype=torch.float32)
     for name, rank in (("first", 4), ("second", 6)):
         torch.manual_seed(rank)
         model = get_peft_model(copy.deepcopy(base), LoraConfig(r=rank, lora_alpha=8, target_modules="all-linear",
-                                                               init_lora_weights=False, **{how: True}))
+                                                               init_lora_weights=False, **how))
         model.save_pretrained(str(tmp_path / name), save_embedding_layers=False)
     both = [str(tmp_path / name) for name in ("first", "second")]
-    if how == "use_dora":
-        with pytest.raises(RecipeError, match="average: adapters with DoRA have no mean"):
+    if "use_rslora" not in how:  # peft averages the factors alone
+        with pytest.raises(RecipeError, match="average: adapters with use_dora, lora_modules_to_save or .* have no m"):
             load_adapted(str(run / "base"), both)
         return
     first, second, mean = (load_adapted(str(run / "base"), some).merge_and_unload().state_dict()
@@ -232,6 +233,29 @@ def test_tasks_that_were_mined_since(run, tmp_path):
     tasks = read_manifest(told.parent)["tasks"]
     rewrite(told, tasks={task: tasks[task] for task in list(tasks)[1:]})
     assert list(tasks)[0] not in read_manifest(export(tmp_path / "run"))["tasks"]
+
+
+def test_a_limit_that_the_prompt_fills(run, tmp_path):
+    """If this fails, all queries have the same vector: nothing of them is left behind the instruction."""
+    shutil.copytree(run / "artifacts", tmp_path / "run", ignore=shutil.ignore_patterns("model"))
+    with pytest.raises(RecipeError, match="max_seq_length: 9 is not possible; the longest prompt takes .* tokens"):
+        export(tmp_path / "run", max_seq_length=9, num_examples=0)
+
+
+@pytest.mark.parametrize("config, expected", [
+    (StableLmConfig(partial_rotary_factor=0.5), {"partial_rotary_factor": 0.5, "rope_scaling": None}),
+    (Phi3Config(max_position_embeddings=131072, rope_parameters={
+        "rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0] * 48, "long_factor": [2.0] * 48}),
+     {"rope_scaling": {"type": "longrope", "short_factor": [1.0] * 48, "long_factor": [2.0] * 48}}),
+], ids=["part of each head", "longrope"])
+def test_rotary_settings_as_transformers_4_reads_them(tmp_path, config, expected):
+    """If this fails, transformers 4 refuses the model, or takes its defaults and gives other vectors in silence."""
+    config.save_pretrained(tmp_path)
+    portable_config(tmp_path, "float32")
+    written = json.loads((tmp_path / "config.json").read_text())
+    assert expected.items() <= written.items() and written["rope_theta"] == config.rope_parameters["rope_theta"]
+    again = type(config).from_pretrained(tmp_path).rope_parameters
+    assert {key: again[key] for key in config.rope_parameters} == config.rope_parameters
 
 
 def test_adapters_of_two_bases_have_no_mean(run, tmp_path):

@@ -65,6 +65,15 @@ def test_the_stock_encode_gets_the_whole_prompt(model, monkeypatch):
     assert given[1][0][2] == "Instruct: Subtract\nQuery: " and query["task"] == "query"
 
 
+def test_calls_that_the_stock_library_takes(model):
+    """If this fails, code written for the stock library, or with arguments by place, ends in a TypeError."""
+    np.testing.assert_array_equal(model.encode(sentences=TEXTS, prompt="x "), model.encode(TEXTS, None, "x "))
+    np.testing.assert_array_equal(model.encode_query(sentences=TEXTS, task="sums"),
+                                  model.encode(TEXTS, prompt=PROMPTS["sums"]))
+    np.testing.assert_array_equal(model.encode_document(TEXTS, None, "x ", task="sums"),
+                                  model.encode(TEXTS, prompt="x "))
+
+
 def test_examples_in_any_container(model):
     """If this fails, `examples=zip(questions, passages)` gives vectors without examples, in silence."""
     pairs = [("a", "b"), ("c", "d")]
@@ -78,5 +87,9 @@ def test_half_a_character(model):
     """Scraped texts hold halves of emoji; the tokenizer would say that its input is no string."""
     with pytest.raises(RecipeError, match="encode: item 1, 'a .ud83d', holds half a character"):
         model.encode(["a", "a \ud83d"])
+    with pytest.raises(RecipeError, match="prompt: 'Instruct: i.ud83d.nQuery: ' holds half a character"):
+        model.encode("a", instruction="i\ud83d")
+    with pytest.raises(RecipeError, match="examples: item 0, .'a.ud83d', 'b'., holds half a character"):
+        model.encode("a", instruction="i", examples=[("a\ud83d", "b")])
     with pytest.raises(RecipeError, match="examples: item 0, None, is no pair"):
         model.encode("a", instruction="i", examples=[None])
