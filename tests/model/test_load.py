@@ -65,11 +65,14 @@ def sizes(model):
 
 def by_hand(folder, texts):
     tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder)
-    batch = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
-    with torch.no_grad():
-        states = model(**batch).last_hidden_state
-    last = states[torch.arange(len(texts)), batch["attention_mask"].sum(1) - 1]
-    return torch.nn.functional.normalize(last, dim=1)
+    vectors, order = {}, sorted(range(len(texts)), key=lambda n: len(texts[n]))
+    for some in (order[first: first + 16] for first in range(0, len(order), 16)):
+        batch = tokenizer([texts[n] for n in some], padding=True, truncation=True, return_tensors="pt")
+        with torch.no_grad():
+            states = model(**batch).last_hidden_state
+        last = states[torch.arange(len(some)), batch["attention_mask"].sum(1) - 1]
+        vectors |= zip(some, torch.nn.functional.normalize(last, dim=1))
+    return torch.stack([vectors[n] for n in range(len(texts))])
 
 
 def by_trainer(folder, texts):
