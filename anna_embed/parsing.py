@@ -65,8 +65,7 @@ def parse(dataclass_types, argv=None):
     except RecipeError:
         raise
     except ValueError as error:  # what transformers' own dataclasses refuse
-        reason = " ".join(str(error).split()).rstrip(".")
-        raise RecipeError(f"{file or 'command line'}: {reason}; mend that key.") from None
+        raise RecipeError(f"{file or 'command line'}: {in_short(error)}; mend that key.") from None
     parsed = (replace(parsed[0], **off), *parsed[1:]) if off else parsed
     hints = {name: hint for t in types for name, hint in get_type_hints(t).items()}
     given = {key: _as_stated(getattr(p, key), hints[key])
@@ -170,6 +169,11 @@ def check_type(name: str, value: Any, annotation: Any) -> None:
     """Raises [`RecipeError`] unless `value` fits `annotation`."""
     if not fits(value, annotation):
         raise RecipeError(wrong_type(name, value, annotation))
+
+
+def in_short(error: BaseException, length: int = 300) -> str:
+    """What a library says is wrong, on one line and without the full stop, to stand within a sentence of ours."""
+    return " ".join((str(error).strip() or type(error).__name__).split())[:length].rstrip(".")
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from datasets import Dataset, Features, concatenate_datasets, disable_progress_b
 from datasets.exceptions import DatasetGenerationError
 
 from anna_embed.artifacts import Located, differ, read_manifest
-from anna_embed.parsing import RecipeError
+from anna_embed.parsing import RecipeError, in_short
 
 disable_progress_bars()  # the stages show their own, one per task
 
@@ -79,7 +79,7 @@ def read_split(key: str, folder: str, config: str, split: str, features: Feature
         return rows if rows.features == features else rows.cast(features)  # a cast copies all of it to disk
     except (ValueError, TypeError) as error:
         raise RecipeError(f"{key}: a column of '{config}' in '{folder}' is of another type "
-                          f"({' '.join(str(error).split())[:200]}); make it with the stage before this one.") from None
+                          f"({in_short(error)}); make it with the stage before this one.") from None
 
 
 def _open(trouble, files, cache):
@@ -88,8 +88,8 @@ def _open(trouble, files, cache):
     except (ValueError, DatasetGenerationError) as error:
         if isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.ENOSPC:
             raise error.__cause__ from None
-        reason = " ".join(str(error.__cause__ or error).split())[:200].rstrip(".")
-        raise RecipeError(f"{trouble} ({reason}); fetch it again, or run its stage again.") from None
+        raise RecipeError(f"{trouble} ({in_short(error.__cause__ or error)}); fetch it again, or run its stage "
+                          "again.") from None
 
 
 def check_made_from(key: str, artifact: Located, parent_key: str, parent: Located) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer
 
-from anna_embed.parsing import RecipeError
+from anna_embed.parsing import RecipeError, in_short
 
 
 def load_tokenizer(path: str, max_length: int):
@@ -23,7 +23,7 @@ def load_tokenizer(path: str, max_length: int):
     try:
         tokenizer = AutoTokenizer.from_pretrained(path)
     except (OSError, ValueError) as error:
-        raise RecipeError(f"model_name_or_path: the tokenizer of '{path}' cannot be read ({_short(error)}); put its "
+        raise RecipeError(f"model_name_or_path: the tokenizer of '{path}' cannot be read ({in_short(error)}); put its "
                           "files into that folder.") from None
     check_words(tokenizer, path, "model_name_or_path")
     if tokenizer.eos_token_id is None:
@@ -49,10 +49,6 @@ def check_words(tokenizer, path: str, key: str) -> None:
     if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
         raise RecipeError(f"{key}: '{path}' has no tokenizer, and one that was made up knows no words; put the "
                           "tokenizer's files into that folder.")
-
-
-def _short(error):
-    return " ".join(str(error).split())[:120].rstrip(".")
 
 
 def tokenize(tokenizer, texts: Sequence[str], max_length: int) -> list[list[int]]:

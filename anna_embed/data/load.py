@@ -19,7 +19,7 @@ from huggingface_hub.utils import httpx
 
 from anna_embed.artifacts import Located
 from anna_embed.data.locate import builder_of
-from anna_embed.parsing import RecipeError
+from anna_embed.parsing import RecipeError, in_short
 
 # Of a CSV file nothing but an empty field is empty: "None", "NA" and "null" are words.
 WORDS = {"keep_default_na": False, "na_values": [""]}
@@ -46,9 +46,9 @@ def load_rows(key: str, at: Located, config: str | None, split: str, files: list
         raise
     except SplitsVerificationError as error:
         raise RecipeError(f"{key}: '{at.reference}' has other splits or numbers of rows than its card says under "
-                          f"dataset_info ({_in_short(error)}); fetch all its files, or mend the card.") from None
+                          f"dataset_info ({in_short(error)}); fetch all its files, or mend the card.") from None
     except (httpx.HTTPError, LocalEntryNotFoundError, ConnectionError) as error:
-        raise RecipeError(f"{key}: the Hub did not give {what} ({_in_short(error)}); run the same command again, or "
+        raise RecipeError(f"{key}: the Hub did not give {what} ({in_short(error)}); run the same command again, or "
                           "give --mirror.") from None
     except (ValueError, RuntimeError, FileNotFoundError, StopIteration, EOFError, gzip.BadGzipFile,
             DatasetNotFoundError, DatasetGenerationError) as error:
@@ -146,8 +146,4 @@ def _reason(at, error):
                     json.loads(line.strip() or "null")
                 except ValueError as wrong:
                     return f"line {number} is no valid JSON, from column {wrong.colno} on ({wrong.msg})"
-    return "it holds no rows" if isinstance(error, StopIteration) else _in_short(error.__cause__ or error)
-
-
-def _in_short(error):
-    return " ".join((str(error).strip() or type(error).__name__).split())[:300].rstrip(".")
+    return "it holds no rows" if isinstance(error, StopIteration) else in_short(error.__cause__ or error)

@@ -27,7 +27,7 @@ from anna_embed.evaluation.estimate import Estimate, show_minutes
 from anna_embed.evaluation.heldout import Encode
 from anna_embed.evaluation.mteb_prompts import TaskPrompt
 from anna_embed.evaluation.panel import Part, load_task
-from anna_embed.parsing import RecipeError
+from anna_embed.parsing import RecipeError, in_short
 
 
 @dataclass
@@ -118,9 +118,8 @@ def _run(part, candidate, prompt, at, revision, cache) -> dict:
         with _cache_of(at):
             task.load_data()
     except (httpx.HTTPError, LocalEntryNotFoundError, ConnectionError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise RecipeError(f"tasks: the Hub did not give the data of {part.name} ({reason}); what is finished is kept: "
-                          "run the same command again, or give --mirror.") from None
+        raise RecipeError(f"tasks: the Hub did not give the data of {part.name} ({in_short(error)}); what is "
+                          "finished is kept: run the same command again, or give --mirror.") from None
     counted = copies.statistics(task)
     differs = copies.differences(task, counted)
     described = all(copies.described(task, split, subset) for split in task.eval_splits for subset in task.hf_subsets)

@@ -16,7 +16,7 @@ from anna_embed.engine.prefill import PrefixStates, pool_lists
 from anna_embed.model.asked import ROLES, asked_prompt, document_prompt
 from anna_embed.model.chunks import chunks
 from anna_embed.model.text_files import is_unicode
-from anna_embed.parsing import RecipeError
+from anna_embed.parsing import RecipeError, in_short
 
 TOKENS_OF_A_TEXT = 32  # by which a batch size in texts becomes a budget in tokens
 CHARACTERS_OF_A_TOKEN = 4  # about, in English
@@ -158,9 +158,8 @@ def open_model(path_or_id: str, **kwargs) -> Embedder:
     try:
         return Embedder(path_or_id, **kwargs)
     except (OSError, ValueError, RuntimeError, AssertionError, SafetensorError) as error:  # no such file, or device
-        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-        raise RecipeError(f"model: '{path_or_id}' cannot be loaded ({reason[:200]}); give the folder or Hub id of a "
-                          "SentenceTransformer or a decoder.") from None
+        raise RecipeError(f"model: '{path_or_id}' cannot be loaded ({in_short(error)}); give the folder or Hub id of "
+                          "a SentenceTransformer or a decoder.") from None
 
 
 def load_embedder(path_or_id: str, **kwargs) -> Embedder:

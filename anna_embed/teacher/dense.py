@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from anna_embed.lengths import to_length_one
-from anna_embed.parsing import RecipeError
+from anna_embed.parsing import RecipeError, in_short
 from anna_embed.teacher.nearest import top_k
 from anna_embed.teacher.shards import Processes
 from anna_embed.teacher.vectors import Vectors, VectorStore, text_keys
@@ -34,9 +34,8 @@ def load(path: str, dtype: str = "float32", device: str | None = None, key: str 
     except (OSError, ValueError, SafetensorError) as error:
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise
-        reason = " ".join(str(error).split())[:200].rstrip(".")
-        raise RecipeError(f"{key}: '{path}' is no SentenceTransformer ({reason}); name the folder or Hub id of "
-                          "one.") from None
+        raise RecipeError(f"{key}: '{path}' is no SentenceTransformer ({in_short(error)}); name the folder or Hub id "
+                          "of one.") from None
     if isinstance(model.tokenizer, PreTrainedTokenizerBase):  # not of static embeddings
         check_words(model.tokenizer, path, key)
     return model

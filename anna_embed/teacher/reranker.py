@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from anna_embed.parsing import RecipeError
+from anna_embed.parsing import RecipeError, in_short
 
 # Encoders with a table of positions, and how many of these no token has.
 ABSOLUTE = {"bert": 0, "electra": 0, "distilbert": 0, "roberta": 2, "xlm-roberta": 2, "camembert": 2, "mpnet": 2}
@@ -40,8 +40,8 @@ def load(path: str, max_length: int, dtype: str = "float32", device: str | None 
     except (OSError, SafetensorError) as error:
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise
-        reason = " ".join(str(error).split())[:200].rstrip(".")
-        raise RecipeError(f"reranker: cannot read the weights of '{path}' ({reason}); fetch them again.") from None
+        raise RecipeError(f"reranker: cannot read the weights of '{path}' ({in_short(error)}); fetch them "
+                          "again.") from None
     check_words(model.tokenizer, path, "reranker")
     if classifier:
         _check_head(path, model.transformers_model)
@@ -80,8 +80,7 @@ def _config(path, key):
     except (OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise
-        reason = " ".join(str(error).split())[:200].rstrip(".")
-        raise RecipeError(f"{key}: there is no model in '{path}' ({reason}); name the folder or Hub id of an "
+        raise RecipeError(f"{key}: there is no model in '{path}' ({in_short(error)}); name the folder or Hub id of an "
                           "encoder.") from None
 
 

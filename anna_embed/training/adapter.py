@@ -10,7 +10,7 @@ from trl import get_peft_config
 
 from anna_embed.artifacts import Located, differ, read_manifest
 from anna_embed.origin import licence_of
-from anna_embed.parsing import RecipeError
+from anna_embed.parsing import RecipeError, in_short
 from anna_embed.training.lora import shortened
 
 # Keys of `trl.ModelConfig` that may be said again, if they say what the adapter has; all others it brings along.
@@ -29,12 +29,8 @@ def load_base(path: str, model_args):
                                          attn_implementation=model_args.attn_implementation)
     except (ImportError, AttributeError, ValueError) as error:
         raise RecipeError(f"model_name_or_path: '{path}' cannot be loaded with dtype: {model_args.dtype} and "
-                          f"attn_implementation: {model_args.attn_implementation} ({_short(error)}); mend these "
+                          f"attn_implementation: {model_args.attn_implementation} ({in_short(error)}); mend these "
                           "keys.") from None
-
-
-def _short(error):
-    return " ".join(str(error).split())[:300].rstrip(".")
 
 
 def with_adapter(model, parents: dict[str, Located], given: dict, model_args) -> tuple[PeftModel, dict, dict]:
@@ -55,8 +51,8 @@ def with_adapter(model, parents: dict[str, Located], given: dict, model_args) ->
             config = get_peft_config(replace(model_args, use_peft=True, lora_task_type="FEATURE_EXTRACTION"))
             return get_peft_model(model, shortened(config)), {}, {}
         except ValueError as error:
-            raise RecipeError(f"train: peft refuses LoRA's settings ({_short(error)}); mend the keys that begin with "
-                              "lora_.") from None
+            raise RecipeError(f"train: peft refuses LoRA's settings ({in_short(error)}); mend the keys that begin "
+                              "with lora_.") from None
     folder = parents["adapter"].path
     earlier, learnt = check_adapter(folder, given, parents["model_name_or_path"].digest)
     return continued(model, folder), {"goes_on_from": earlier}, learnt

@@ -8,7 +8,7 @@ from transformers.utils import logging
 
 from anna_embed.engine.masks import can_pack
 from anna_embed.kinds import KINDS
-from anna_embed.parsing import RecipeError
+from anna_embed.parsing import RecipeError, in_short
 from anna_embed.prompts import query_prompt
 from anna_embed.training.batch import has_soft_labels
 from anna_embed.training.losses import target_entropy
@@ -101,10 +101,10 @@ def check_schedule(arguments, steps: int) -> None:
         get_scheduler(arguments.lr_scheduler_type, optimizer, arguments.get_warmup_steps(steps), steps,
                       scheduler_specific_kwargs=arguments.lr_scheduler_kwargs)
     except (TypeError, ValueError) as error:
-        name, reason = SchedulerType(arguments.lr_scheduler_type).value, " ".join(str(error).split()).rstrip(".")
+        name = SchedulerType(arguments.lr_scheduler_type).value
         raise RecipeError(f"lr_scheduler_type: {name} is not possible with learning_rate: {arguments.learning_rate:g} "
-                          f"and lr_scheduler_kwargs: {arguments.lr_scheduler_kwargs} ({reason}); mend these "
-                          "keys.") from None
+                          f"and lr_scheduler_kwargs: {arguments.lr_scheduler_kwargs} ({in_short(error)}); mend "
+                          "these keys.") from None
     if steps == 1 and arguments.get_warmup_steps(1) and arguments.lr_scheduler_type != "constant":
         raise RecipeError(f"warmup_steps: {arguments.warmup_steps:g} makes the only step one of warm-up, at a "
                           "learning rate of 0; train for more steps (max_steps, num_train_epochs), or write "
