@@ -9,7 +9,7 @@ import warnings
 from contextlib import contextmanager
 from dataclasses import MISSING, fields, replace
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -41,7 +41,7 @@ def parse(dataclass_types, argv=None):
 
     types = dataclass_types if isinstance(dataclass_types, tuple) else (dataclass_types,)
     argv = _split_equals(sys.argv[1:] if argv is None else argv)
-    for key in (key for owner in types for key, hint in get_type_hints(owner).items() if "list" in str(hint)):
+    for key in (key for owner in types for key, hint in get_type_hints(owner).items() if _is_list(hint)):
         argv = _join_repeated(argv, f"--{key}")
     if not {"-h", "--help"}.isdisjoint(argv):
         _print_help(TrlParser(types, usage="keys in a YAML file (--config FILE), or as --key value"))
@@ -110,6 +110,12 @@ def _meant(key, known):
 def _split_equals(argv):
     """`--key=value` as `--key value`."""
     return [part for a in argv for part in (a.split("=", 1) if a.startswith("--") and "=" in a else [a])]
+
+
+def _is_list(hint):
+    """Whether argparse reads several values: not where one string will do, as for `report_to`."""
+    parts = (hint,) if get_origin(hint) is list else get_args(hint)
+    return str not in parts and any(get_origin(part) is list for part in parts)
 
 
 def _join_repeated(argv, flag):

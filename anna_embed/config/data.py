@@ -35,7 +35,7 @@ class ConvertConfig(StageConfig):
         super().__post_init__()
         self.require("tasks", len(self.tasks) > 0, "name at least one task, for example [{name: BoolQ}]")
         for name in (task.get("name") for task in self.tasks):
-            if name in vars(self):  # an artifact's key holds tasks beside the recipe's keys
+            if isinstance(name, str) and name in vars(self):  # an artifact's key holds tasks beside the recipe's keys
                 raise RecipeError(f"tasks: {name}: name: it is a key of the recipe; call the task otherwise.")
         for test_set in self.test_sets:
             check_type("test_sets", test_set, dict[str, str])

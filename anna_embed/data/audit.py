@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from datasets import Dataset
 
 from anna_embed.artifacts import Located
-from anna_embed.data.load import load_rows
+from anna_embed.data.load import check_utf_8, load_rows
 from anna_embed.data.rows import lookup_table
 from anna_embed.parsing import RecipeError
 
@@ -48,6 +48,8 @@ def texts_of_test_set(at: Located, test_set: dict[str, str]) -> list[str]:
         queries = lookup_table("test_sets", at, {"config": "queries", "split": "queries", "id": "_id", "text": "text"})
         texts = [queries[i] for i in set(map(str, rows["query-id"][:])) if i in queries]
     else:
+        for column in rows.column_names:
+            check_utf_8("test_sets", at, rows, column)
         texts = list(all_texts(rows))
     if not texts:
         raise RecipeError(f"test_sets: {test_set!r} holds no text, only {', '.join(rows.column_names)}; name a config "

@@ -38,10 +38,9 @@ def load_rows(key: str, at: Located, config: str | None, split: str, files: list
     if files or Path(at.path).is_file():
         what, remedy = f"'{at.reference}'", "mend the file"
     try:
-        rows = (_load_files(key, at, list(files), split) if files or Path(at.path).is_file()
-                else _load_split(key, at, config, split))
-        rows.data.table.validate(full=True)  # readers of JSON and parquet take any bytes for text
-        return rows
+        if files or Path(at.path).is_file():
+            return _load_files(key, at, list(files), split)
+        return _load_split(key, at, config, split)
     except RecipeError:
         raise
     except SplitsVerificationError as error:
@@ -71,7 +70,7 @@ def _load_split(key, at, config, split):
     rows = load_dataset(at.path, config, split=split, **where) if rows is None else rows
     _check_fields(key, at, rows)
     if read.sep == "\t":
-        _check_quotes(key, at, rows)
+        _check_quotes(key, at, rows, "\n")  # many hands wrote these: a tab alone may be meant
     return rows
 
 
@@ -109,19 +108,29 @@ def _check_fields(key, at, rows):
     """If every row has a field more than the header, pandas takes the first for row names, and all others move."""
     if "__index_level_0__" in rows.column_names:
         raise RecipeError(f"{key}: the rows of '{at.reference}' have more fields than its first line has names; mend "
-                          "that line, or take out what ends the rows.")
+                          "that line, or take out what ends the rows. (A column of the name __index_level_0__ is not "
+                          "possible.)")
 
 
-def _check_quotes(key, at, rows):
+def _check_quotes(key, at, rows, also=""):
     """Between a quotation mark and the next, rows become one: then there is a tab within a value."""
     for column, type_of in zip(rows.column_names, rows.data.schema.types):
         if pa.types.is_string(type_of) or pa.types.is_large_string(type_of):
             values = rows.data.column(column)
-            broken = values.filter(pc.match_substring(values, "\t"))
+            broken = values.filter(pc.and_(*(pc.match_substring(values, mark) for mark in ("\t", also))))
             if len(broken):
                 raise RecipeError(f"{key}: '{at.reference}' has a tab within a value of '{column}' "
                                   f"({broken[0].as_py()[:60]!r}), as a quotation mark opens there; double the "
                                   "quotation marks of the texts, or write the file as JSONL.")
+
+
+def check_utf_8(key: str, at: Located, rows: Dataset, column: str) -> None:
+    """Raises [`RecipeError`] if a column holds text that is not UTF-8: readers of JSON and parquet take any bytes."""
+    try:
+        rows.data.table.column(column).validate(full=True)
+    except pa.ArrowInvalid as error:
+        raise RecipeError(f"{key}: '{column}' of '{at.reference}' is no text in UTF-8 ({in_short(error)}); store it "
+                          "so.") from None
 
 
 def _matching(at, patterns):

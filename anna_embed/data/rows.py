@@ -7,7 +7,7 @@ from typing import Any
 from datasets import ClassLabel, Dataset, LargeList, List
 
 from anna_embed.artifacts import Located
-from anna_embed.data.load import load_rows
+from anna_embed.data.load import check_utf_8, load_rows
 from anna_embed.data.source import Source
 from anna_embed.data.texts import join
 from anna_embed.parsing import RecipeError
@@ -31,7 +31,8 @@ def read_rows(source: Source, at: Located, split: str) -> tuple[list[dict[str, A
         _check_plain(f"{source.key}: columns: {ours}", theirs, values, ours in may_be_lists)
         if ours in NAMED and isinstance(theirs, str):
             feature = _feature(rows.features, theirs)
-            values = [_named(feature, value, source.renames if ours == "label" else None) for value in values]
+            by_number = ours == "label" and not source.labels_are(_class_names(feature))
+            values = [_named(feature, value, source.renames if by_number else None) for value in values]
         if ours == "label" and any(isinstance(name, bool) for name in source.labels):
             _check_labels(source, at, values)
         found[ours] = values
@@ -64,6 +65,7 @@ def picked(key: str, at: Located, rows: Dataset, theirs: str | list[str]) -> lis
     if name not in rows.column_names:
         raise RecipeError(f"{key}: '{at.reference}' has no column '{name}'; name one that it has: "
                           f"{', '.join(rows.column_names)}.")
+    check_utf_8(key, at, rows, name)
     values = rows[name][:]
     for step in inside:
         values = [_inside(f"{key}: {theirs}", value, step) for value in values]
@@ -123,6 +125,12 @@ def _inner(feature, step):
     return feature.get(step) if isinstance(feature, dict) else None
 
 
+def _class_names(feature):
+    while isinstance(feature, LISTS):
+        feature = feature.feature
+    return feature.names if isinstance(feature, ClassLabel) else []
+
+
 def _named(feature, value, renames=None):
     """The name of a class instead of its number, also in lists; None for a number that is no class. A number that
     `renames` knows stays."""
@@ -148,6 +156,10 @@ def _explode(source, table):
     return rows
 
 
+class Ambiguous(str):
+    """The last text of an id that several have."""
+
+
 def lookup_table(key: str, at: Located, table: dict[str, Any]) -> dict[str, str]:
     """`{id: text}` of a corpus or query table given as `{config, split, id, text}`."""
     config, text = table.get("config"), table["text"]
@@ -158,9 +170,7 @@ def lookup_table(key: str, at: Located, table: dict[str, Any]) -> dict[str, str]
     found = {}
     for name, text in zip(ids, texts):
         if name is not None and found.setdefault(str(name), text) != text:
-            one, other = (str(each)[:40] for each in (found[str(name)], text))
-            raise RecipeError(f"{key}: '{at.reference}' has two texts of the id '{name}' ({one!r} and {other!r}); an "
-                              "id names one, so mend the data.")
+            found[str(name)] = Ambiguous(text)
     return found
 
 
@@ -168,15 +178,17 @@ def look_up(source: Source, at: Located, rows: list[dict], ours: str, texts: dic
     """The rows with texts where they had ids; without those whose id is in no table, if the source says so.
 
     Raises:
-        [`RecipeError`]: an id has no text, and the source does not say to drop such rows.
+        [`RecipeError`]: an id has no text, or several, and the source does not say to drop such rows.
     """
     found = []
     for row in rows:
         name = str(row[f"{ours}_id"])
-        if name in texts:
+        several = isinstance(texts.get(name), Ambiguous)
+        if name in texts and not several:
             found.append({**row, ours: texts[name]})
         elif source.on_missing_id == "error":
             theirs, table = source.columns[f"{ours}_id"], "corpus" if ours == "positive" else "queries"
-            raise source.error(f"columns: {theirs}: '{name}' in '{at.reference}' is the id of nothing in its {table} "
-                               "table; mend the data, or set on_missing_id: drop to leave such rows out.")
+            raise source.error(f"columns: {theirs}: '{name}' in '{at.reference}' is the id of "
+                               f"{'several texts' if several else 'nothing'} in its {table} table; mend the data, or "
+                               "set on_missing_id: drop to leave such rows out.")
     return found

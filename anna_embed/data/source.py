@@ -134,6 +134,11 @@ class Source:
         """Whether `labels` has a name for a label."""
         return value in self.labels or clean(value) in self._labels_by_text
 
+    def labels_are(self, names: list[str]) -> bool:
+        """Whether the keys of `labels` are classes by name, not by number, though the names may be numbers, too."""
+        by_name = bool(names) and self._labels_by_text.keys() <= {clean(name) for name in names}
+        return by_name or any(isinstance(key, bool) for key in self.labels)
+
     def label_of(self, value: Any) -> str:
         """A label in words; the keys of `labels` may be numbers where the data has them as text, and the reverse."""
         if value in self.labels:

@@ -1,10 +1,12 @@
 """The adapter that training begins with: a new one, or in a second step that of a first."""
 
+import errno
 from dataclasses import replace
 from typing import Any
 
 import torch
 from peft import PeftConfig, PeftModel, get_peft_model, get_peft_model_state_dict, load_peft_weights
+from safetensors import SafetensorError
 from transformers import AutoModel
 from trl import get_peft_config
 
@@ -22,15 +24,17 @@ def load_base(path: str, model_args):
     """The base model in the type that the recipe says.
 
     Raises:
-        [`RecipeError`]: there is no such type or attention, or what it needs is not installed.
+        [`RecipeError`]: it is damaged, or there is no such type or attention, or what it needs is not installed.
     """
     try:
         return AutoModel.from_pretrained(path, dtype=model_args.dtype,
                                          attn_implementation=model_args.attn_implementation)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise RecipeError(f"model_name_or_path: '{path}' cannot be loaded with dtype: {model_args.dtype} and "
-                          f"attn_implementation: {model_args.attn_implementation} ({in_short(error)}); mend these "
-                          "keys.") from None
+    except (ImportError, AttributeError, ValueError, OSError, SafetensorError) as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise
+        raise RecipeError(f"model_name_or_path: '{path}' cannot be loaded ({in_short(error)}); mend that folder, or "
+                          f"the keys dtype: {model_args.dtype} and attn_implementation: "
+                          f"{model_args.attn_implementation}.") from None
 
 
 def with_adapter(model, parents: dict[str, Located], given: dict, model_args) -> tuple[PeftModel, dict, dict]:

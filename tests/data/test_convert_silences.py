@@ -27,21 +27,36 @@ BY_ID = QUESTIONS | {"columns": {"query": "q", "positive_id": "pid"},
 # ---- names of classes -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("labels, expected", [
-    ({}, ["joy", "sadness"]), ({"joy": "happiness"}, ["happiness", "sadness"]),
-    ({0: "happiness"}, ["happiness", "sadness"]), ({0: "a", 1: "b"}, ["a", "b"]),
+@pytest.mark.parametrize("names, labels, expected", [
+    (["joy", "sadness"], {}, ["joy", "sadness"]),
+    (["joy", "sadness"], {"joy": "happiness"}, ["happiness", "sadness"]),
+    (["joy", "sadness"], {0: "happiness"}, ["happiness", "sadness"]),
+    (["joy", "sadness"], {0: "a", 1: "b"}, ["a", "b"]),
+    (["1", "2"], {1: "one star", 2: "two stars"}, ["one star", "two stars"]),
+    (["1", "2"], {0: "one star", 1: "two stars"}, ["one star", "two stars"]),
 ])
-def test_classes_are_called_by_their_names(stage, labels, expected):
-    """If this fails, whoever renames one of the labels that the dataset viewer shows trains a model to answer "1"."""
+def test_classes_are_called_by_their_names(stage, names, labels, expected):
+    """If this fails, whoever renames labels that the dataset viewer shows trains a model to answer "1", or two classes
+    become one."""
     (stage.folder / "moods").mkdir()
     Dataset.from_dict({"text": ["so glad", "so sad"], "label": [0, 1]}, features=Features(
-        {"text": Value("string"), "label": ClassLabel(names=["joy", "sadness"])})).to_parquet(
+        {"text": Value("string"), "label": ClassLabel(names=names)})).to_parquet(
         stage.folder / "moods" / "train.parquet")
     stage.run([INTENTS | {"path": str(stage.folder / "moods"), "labels": labels}])
     rows = stage.rows("intents")
     assert [label for _, label in sorted(zip(rows["query"], rows["positive"]))] == expected
     stage.run([QUESTIONS | {"path": str(stage.folder / "moods"), "columns": {"query": "text", "positive": "label"}}])
-    assert sorted(stage.rows("questions")["positive"]) == ["joy", "sadness"]
+    assert sorted(stage.rows("questions")["positive"]) == names
+
+
+def test_yes_and_no_are_no_numbers(stage):
+    """If this fails, YAML's `yes:` renames class 1, which may be called no."""
+    (stage.folder / "votes").mkdir()
+    Dataset.from_dict({"text": ["a b", "c d"], "label": [0, 1]}, features=Features(
+        {"text": Value("string"), "label": ClassLabel(names=["yes", "no"])})).to_parquet(
+        stage.folder / "votes" / "train.parquet")
+    said = stage.error([INTENTS | {"path": f"{stage.folder}/votes", "labels": {True: "approved", False: "rejected"}}])
+    assert "labels: none of False, True is a label" in said
 
 
 # ---- rows and columns that move ---------------------------------------------------------------------------------
@@ -51,6 +66,13 @@ def test_a_lone_quotation_mark_in_a_folder(stage):
     """If this fails, three rows of a TSV file in a dataset's folder become one, and no count says so."""
     stage.data("tsv/train.tsv", 'query\tpositive\nq one\tp one\nq two\t"Hamlet\nq three\tp three\nq four\tMacbeth"\n')
     assert "has a tab within a value of 'positive'" in stage.error([QUESTIONS | {"path": f"{stage.folder}/tsv"}])
+
+
+def test_a_tab_that_is_meant(stage):
+    """If this fails, a folder's TSV with a properly quoted tab is refused."""
+    stage.data("tsv/train.tsv", 'query\tpositive\n"q\tone"\tp one\nq two\tp two\n')
+    stage.run([QUESTIONS | {"path": f"{stage.folder}/tsv"}])
+    assert sorted(stage.rows("questions")["positive"]) == ["p one", "p two"]
 
 
 @pytest.mark.parametrize("folder", [False, True])
@@ -76,7 +98,15 @@ def test_text_that_is_not_utf_8(stage):
     path = stage.folder / "latin.jsonl"
     path.write_bytes('{"query": "caf\xe9", "positive": "ol\xe9"}\n'.encode("latin-1"))
     said = stage.error([QUESTIONS | {"path": str(path)}])
-    assert f"cannot read '{path}': " in said and "Invalid UTF8" in said
+    assert f"of '{path}' is no text in UTF-8 (" in said and said.endswith("store it so.")
+
+
+def test_bytes_in_a_column_that_nobody_reads(stage):
+    """If this fails, a dataset is refused for what the recipe does not use."""
+    raw = pa.Array.from_buffers(pa.string(), 1, [None, pa.py_buffer(b"\0\0\0\0\1\0\0\0"), pa.py_buffer(b"\xe9")])
+    pq.write_table(pa.table({"query": ["what is x"], "positive": ["x is y"], "raw": raw}), stage.folder / "b.parquet")
+    stage.run([QUESTIONS | {"path": f"{stage.folder}/b.parquet"}])
+    assert stage.rows("questions")["query"][:] == ["what is x"]
 
 
 # ---- ids --------------------------------------------------------------------------------------------------------
@@ -84,7 +114,7 @@ def test_text_that_is_not_utf_8(stage):
 
 @pytest.mark.parametrize("rows, corpus, sentence", [
     ([{"q": "one", "pid": "d1"}], [{"_id": "d1", "text": "right"}, {"_id": "d1", "text": "other"}],
-     "has two texts of the id 'd1' ('right' and 'other')"),
+     "is the id of several texts in its corpus table; mend the data, or set on_missing_id: drop"),
     ([{"q": "one", "pid": "d1"}, {"q": "two", "pid": None}],
      [{"_id": "d1", "text": "right"}, {"_id": None, "text": "nobody's"}], "'None' in"),
 ])
@@ -94,6 +124,15 @@ def test_an_id_names_one_text(stage, rows, corpus, sentence):
     stage.data("ids/train.jsonl", rows)
     stage.data("ids/corpus.jsonl", corpus)
     assert sentence in stage.error([BY_ID | {"path": f"{stage.folder}/ids"}])
+
+
+def test_an_id_that_no_row_names(stage):
+    """If this fails, a corpus is refused for a fault in what nobody asks of it."""
+    stage.data("ids/README.md", CARD)
+    stage.data("ids/train.jsonl", [{"q": "one", "pid": "d1"}])
+    stage.data("ids/corpus.jsonl", [{"_id": "d1", "text": "right"}, *({"_id": "d7", "text": t} for t in "xyx")])
+    stage.run([BY_ID | {"path": f"{stage.folder}/ids"}])
+    assert stage.rows("questions")["positive"][:] == ["right"]
 
 
 @pytest.mark.parametrize("part", ["id", "text"])
