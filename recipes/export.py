@@ -72,6 +72,8 @@ def main(config: ExportConfig, given: dict) -> None:
         shots = few_shot_prompts(triplets, with_rows, tokenizer, config.num_examples, each, room, config.seed)
     prompts = prompts_of(tasks, shots)
     longest = max(map(len, tokenizer(list(prompts.values()), verbose=False)["input_ids"]))
+    if longest >= limit:
+        stage.discard()
     config.require("max_seq_length", longest < limit, f"the longest prompt takes {longest} tokens: write more")
 
     # ---- write, then prove it ---------------------------------------------------------------------------------------

@@ -240,6 +240,7 @@ def test_a_limit_that_the_prompt_fills(run, tmp_path):
     shutil.copytree(run / "artifacts", tmp_path / "run", ignore=shutil.ignore_patterns("model"))
     with pytest.raises(RecipeError, match="max_seq_length: 9 is not possible; the longest prompt takes .* tokens"):
         export(tmp_path / "run", max_seq_length=9, num_examples=0)
+    assert not list((tmp_path / "run").glob("model*"))
 
 
 @pytest.mark.parametrize("config, expected", [
