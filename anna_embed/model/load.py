@@ -1,4 +1,4 @@
-"""`anna_embed.load`: the stock library's model, whose `encode` goes through the engine at one overridden point."""
+"""`anna_embed.load`: the stock library's model with more ways to name a prompt, whose passes go through the engine."""
 
 from collections.abc import Iterable
 
