@@ -4,8 +4,9 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from pathlib import Path
 
-from huggingface_hub import HfApi, RepoCard, constants, get_token
-from huggingface_hub.errors import RepositoryNotFoundError
+from huggingface_hub import HfApi, constants, get_token
+from huggingface_hub.errors import BadRequestError, RepositoryNotFoundError
+from huggingface_hub.utils import get_session, hf_raise_for_status
 
 from anna_embed.artifacts import ARTIFACTS, CARD, read_manifest
 from anna_embed.hub.account import hub_failures
@@ -178,8 +179,14 @@ def published(folder: Path, place: Place) -> str | None:
 
 def _validate_card(folder, text, repo_type):
     try:
-        retried(RepoCard(text).validate, repo_type=repo_type)
-    except ValueError as error:
+        retried(_ask_about_card, text, repo_type)
+    except BadRequestError as error:
         raise RecipeError(f"artifacts: the Hub does not accept the front matter of '{Path(folder, CARD)}' "
-                          f"({' '.join(str(error).split())}); mend it, or delete the file to have it "
+                          f"({' '.join(error.response.text.split())}); mend it, or delete the file to have it "
                           "rendered.") from None
+
+
+def _ask_about_card(text, repo_type):
+    """As `RepoCard.validate`, which in huggingface-hub 1 asks huggingface.co whatever HF_ENDPOINT says."""
+    hf_raise_for_status(get_session().post(f"{constants.ENDPOINT}/api/validate-yaml", headers={"Accept": "text/plain"},
+                                           json={"repoType": repo_type, "content": text}))

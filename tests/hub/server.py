@@ -185,7 +185,9 @@ class HubServer:
         self.log, self.leaks, self.page_size = [], [], page_size
         self.servers = [_Server(("127.0.0.1", port), type("Bound", (handler,), {"hub": self}))
                         for port, handler in zip(ports, (Api, Storage), strict=True)]
-        self.endpoint, self.storage = (f"http://127.0.0.1:{s.server_address[1]}" for s in self.servers)
+        # Two hosts by name, as the real ones are: clients leave the token out where the host changes.
+        self.endpoint, self.storage = (f"http://{host}:{server.server_address[1]}"
+                                       for host, server in zip(("127.0.0.1", "localhost"), self.servers, strict=True))
         # A port may come again in the same process, and Xet leaves out what it sent to that address before.
         self.xet_url = f"{self.storage}/_xet/{secrets.token_hex(8)}"
 
