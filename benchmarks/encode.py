@@ -1,25 +1,29 @@
-"""Texts a second and memory of `anna_embed.load(...).encode`, beside the stock library's `encode`.
+"""Texts a second and memory of `anna_embed.load(...).encode`, beside the stock library's `encode` and FlagICLModel.
 
     python -m benchmarks.encode                                                             # BoolQ: no download
     python -m benchmarks.encode --texts 64 --repeats 2 --scaling 100                        # a minute or two
     python -m benchmarks.encode --recipe recipes/smollm2_135m/convert.yaml --task STSBenchmark --mirror m1 m2
 
-Both load the same folder in the same type of weights and take turns; the stock library has the batch size that a short
-search found fastest. Prompts are computed anew in each run of ours. The last line is all of it as JSON.
+All load the same folder in the same type of weights and take turns; a peer has the batch size that a short search
+found fastest. Prompts are computed anew in each run of ours. FlagEmbedding, which on a CPU computes in float32 alone,
+must be installed (see the README). The last line is all of it as JSON.
 """
 
 import random
 import tempfile
 import time
 from dataclasses import dataclass, field
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
+
+import torch
 
 from anna_embed.config.base import described
 from anna_embed.parsing import RecipeError, check_type, one_sentence, parse
 
 SETTINGS = ("no_prompt", "instruction", "examples")
-BATCH_SIZES = (16, 32, 64, 128, 8)  # tried until two in a row are slower than the best
-LIMIT = 2048  # tokens of prompt and text
+PEERS = ("stock", "FlagICLModel")
 
 
 @dataclass
@@ -38,6 +42,7 @@ class Settings:
     task: str = field(default="BoolQ", **described("Of the recipe: its queries and positives are the texts."))
     mirror: list[str] = field(default_factory=lambda: ["artifacts/mirror"], **described("Folders in Hub layout."))
     dtype: str = field(default="bfloat16", **described("Of the weights."))
+    peers: list[str] = field(default_factory=lambda: ["stock"], **described(f"Of {', '.join(PEERS)}."))
     texts: int = field(default=256, **described("Texts of each setting."))
     examples: int = field(default=5, **described("Few-shot examples."))
     example_max_length: int = field(default=36, **described("Tokens of each side of an example."))
@@ -46,11 +51,19 @@ class Settings:
     scaling: list[int] = field(default_factory=lambda: [100, 1000, 10_000], **described("Numbers of queries."))
 
     def __post_init__(self):
-        for key, kind in (("settings", list[str]), ("mirror", list[str]), ("scaling", list[int])):
-            check_type(key, getattr(self, key), kind)
-        for setting in self.settings:
-            if setting not in SETTINGS:
-                raise RecipeError(f"settings: there is no '{setting}'; name some of {', '.join(SETTINGS)}.")
+        for key in ("settings", "peers", "mirror"):
+            check_type(key, getattr(self, key), list[str])
+        check_type("scaling", self.scaling, list[int])
+        for key, known in (("settings", SETTINGS), ("peers", PEERS)):
+            for name in getattr(self, key):
+                if name not in known:
+                    raise RecipeError(f"{key}: there is no '{name}'; name some of {', '.join(known)}.")
+        if "FlagICLModel" in self.peers and find_spec("FlagEmbedding") is None:
+            raise RecipeError("peers: FlagEmbedding is not installed; run `pip install --target DIR --no-deps "
+                              "FlagEmbedding`, and this with PYTHONPATH=DIR.")
+        if "FlagICLModel" in self.peers and self.dtype != "float32" and not torch.cuda.is_available():
+            raise RecipeError(f"dtype: FlagICLModel has float32 weights on a CPU, whatever one says, and "
+                              f"'{self.dtype}' would compare two types; give --dtype float32.")
         for key in ("texts", "examples", "example_max_length", "batch_size", "repeats"):
             if getattr(self, key) < (least := 2 if key == "texts" else 1):
                 raise RecipeError(f"{key}: {getattr(self, key)} is not possible; write {least} or more.")
@@ -60,6 +73,7 @@ def material(config: Settings, number: int) -> tuple[list[str], list[str], dict[
     """Distinct queries and passages, `number` of each at most, and the prompt of each setting."""
     from anna_embed.prompts import fitted_prompt, query_prompt
     from anna_embed.tokens import load_tokenizer
+    from benchmarks.encoders import LIMIT
     from benchmarks.workload import SEED, make
 
     shots = config.examples
@@ -83,83 +97,58 @@ def locate_model(config: Settings) -> str:
     return locate("model", config.model, "model", config.mirror).path
 
 
-def load(system: str, folder: str, config: Settings):
-    """Ours, or the stock library's model."""
-    import sentence_transformers
-
-    import anna_embed
-
-    loader = anna_embed.load if system == "ours" else sentence_transformers.SentenceTransformer
-    model = loader(folder, model_kwargs={"dtype": config.dtype})
-    model.max_seq_length = LIMIT
-    return model
-
-
-def encode(model, texts: list[str], prompt: str, batch_size: int):
-    """One call; ours does not know the prompt from a call before."""
-    import anna_embed.model.load
-
-    if isinstance(model, anna_embed.model.load.Embedder):
-        model.prefix_states.kept.clear()
-    return model.encode(texts, prompt=prompt, batch_size=batch_size)
-
-
-def fastest_batch_size(model, texts: list[str], prompt: str) -> tuple[int, dict[int, float]]:
-    """Of the stock library, on the first texts; and the seconds of each that was tried."""
-    from benchmarks.timing import timed
-
-    seconds, slower, texts = {}, 0, texts[: max(BATCH_SIZES)]
-    encode(model, texts[:8], prompt, 8)
-    for size in BATCH_SIZES:
-        seconds[size] = timed(encode, model, texts, prompt, size)
-        slower = 0 if seconds[size] == min(seconds.values()) else slower + 1
-        if slower == 2:
-            break
-    return min(seconds, key=seconds.get), {size: round(taken, 2) for size, taken in seconds.items()}
-
-
 def measure(config: Settings, folder: str, models: dict, texts: list[str], setting: str, prompts: dict) -> dict:
     """All figures of one setting. With examples, ours with the instruction alone takes its turns, too."""
-    import numpy as np
+    from benchmarks import encoders, timing
 
-    from benchmarks import timing
-
-    prompt, ours, stock = prompts[setting], models["ours"], models["stock"]
-    sizes = [len(ids) for ids in ours.tokenizer([prompt + text for text in texts])["input_ids"]]
-    facts = {"texts": len(texts), "tokens": sum(sizes), "mean_tokens": timing.short(sum(sizes) / len(sizes)),
+    prompt, ours = prompts[setting], models["ours"]
+    tokens = sum(len(ids) for ids in ours.tokenizer([prompt + text for text in texts])["input_ids"])
+    facts = {"texts": len(texts), "tokens": tokens, "mean_tokens": timing.short(tokens / len(texts)),
              "prompt_tokens": len(ours.tokenizer(prompt, add_special_tokens=False)["input_ids"])}
     print(f"\n{setting}: {facts}", flush=True)
-    best, tried = fastest_batch_size(stock, texts, prompt)
-    print(f"  stock library: batch size {best} of {tried} s", flush=True)
-    runs = {"ours": lambda: timing.timed(encode, ours, texts, prompt, config.batch_size),
-            "stock": lambda: timing.timed(encode, stock, texts, prompt, best)}
+    sizes, searched, runs = {"ours": config.batch_size}, {}, {}
+    for peer in config.peers:
+        sizes[peer], searched[peer] = encoders.fastest_batch_size(models[peer], texts, prompt)
+        print(f"  {peer}: batch size {sizes[peer]} of {searched[peer]} s", flush=True)
+    for name, model in models.items():
+        runs[name] = partial(timing.timed, encoders.encode, model, texts, prompt, sizes[name])
     if setting == "examples":
-        alone = prompts["instruction"]
-        runs["instruction_alone"] = lambda: timing.timed(encode, ours, texts, alone, config.batch_size)
-    vectors = encode(ours, texts, prompt, config.batch_size), encode(stock, texts, prompt, best)
+        runs["instruction_alone"] = partial(timing.timed, encoders.encode, ours, texts, prompts["instruction"],
+                                            config.batch_size)
+    vectors = encoders.encode(ours, texts, prompt, config.batch_size)
+    alike = {peer: _likeness(vectors, encoders.encode(models[peer], texts, prompt, sizes[peer]))
+             for peer in config.peers}
     seconds = timing.alternate(runs, config.repeats)
-    times = {"ours_is_times_as_fast": timing.spread([b / a for a, b in zip(seconds["ours"], seconds["stock"])])}
-    if setting == "examples":
-        times["ours_takes_times_the_instruction"] = timing.spread(
-            [a / b for a, b in zip(seconds["ours"], seconds["instruction_alone"])])
     facts |= {name: {"texts_per_second": timing.spread([len(texts) / taken for taken in all_of]),
                      "seconds": timing.spread(all_of)} for name, all_of in seconds.items()}
-    facts |= times | {"stock_batch_size": best, "searched": tried,
-                      "lowest_cosine": round(float((vectors[0] * vectors[1]).sum(1).min()), 6),
-                      "largest_difference": timing.short(float(np.abs(vectors[0] - vectors[1]).max()))}
-    for system, batch_size in (("ours", config.batch_size), ("stock", best)):
-        _, peak = timing.in_fresh_process(run_once, system, folder, config, texts, prompt, batch_size)
-        facts[system]["peak_gb"] = peak and timing.short(peak / 1e9)
+    if setting == "examples":
+        facts["ours_takes_times_the_instruction"] = timing.spread(
+            [a / b for a, b in zip(seconds["ours"], seconds["instruction_alone"])])
+    for peer in config.peers:
+        times = timing.spread([b / a for a, b in zip(seconds["ours"], seconds[peer])])
+        facts[peer] |= {"ours_is_times_as_fast": times, "batch_size": sizes[peer], "searched": searched[peer],
+                        **alike[peer]}
+    for name, batch_size in sizes.items():
+        _, peak = timing.in_fresh_process(run_once, name, folder, config, texts, prompt, batch_size)
+        facts[name]["peak_gb"] = peak and timing.short(peak / 1e9)
     print(f"  {facts}", flush=True)
     return facts
 
 
+def _likeness(ours, theirs) -> dict:
+    """Of vectors of unit length."""
+    return {"lowest_cosine": round(float((ours * theirs).sum(1).min()), 6),
+            "largest_difference": float(f"{abs(ours - theirs).max():.4g}")}
+
+
 def run_once(system: str, folder: str, config: Settings, texts: list[str], prompt: str, batch_size: int) -> float:
     """One run in a process of its own; its seconds, after a warm-up."""
-    model = load(system, folder, config)
-    encode(model, texts[:8], prompt, batch_size)
+    from benchmarks import encoders
+
+    model = encoders.load(system, folder, config.dtype)
+    encoders.encode(model, texts[:8], prompt, batch_size)
     started = time.perf_counter()
-    encode(model, texts, prompt, batch_size)
+    encoders.encode(model, texts, prompt, batch_size)
     return time.perf_counter() - started
 
 
@@ -178,7 +167,7 @@ def by_number(config: Settings, folder: str, queries: list[str], prompt: str) ->
 
 
 def main(config: Settings, given: dict) -> None:
-    from benchmarks import timing
+    from benchmarks import encoders, timing
 
     path = locate_model(config)
     queries, passages, prompts = material(config, max(config.texts, *config.scaling, 0))
@@ -190,7 +179,7 @@ def main(config: Settings, given: dict) -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         lay_out_untrained(path, Path(folder))
-        models = {system: load(system, folder, config) for system in ("ours", "stock")}
+        models = {system: encoders.load(system, folder, config.dtype) for system in ("ours", *config.peers)}
         facts = {setting: measure(config, folder, models, texts[setting], setting, prompts)
                  for setting in config.settings}
         print("\nby number of texts, with the instruction", flush=True)

@@ -16,7 +16,7 @@ from anna_embed.engine import count
 from anna_embed.fetch import go_offline
 from anna_embed.parsing import RecipeError
 from anna_embed.tokens import load_tokenizer
-from benchmarks import counting, one_step, timing, trainers, workload
+from benchmarks import counting, encode, one_step, timing, trainers, workload
 
 ROOT = Path(__file__).parents[1]
 KEYS = {"max_length": 64, "token_budget": 256, "prompt_max_length": 512}
@@ -191,6 +191,19 @@ def test_train_step_from_end_to_end(toy):
 
 
 @pytest.mark.slow
+def test_encode_from_end_to_end(toy):
+    """`python -m benchmarks.encode` would fail after an hour, or compare other strings than ours encodes."""
+    facts = run("encode", "--recipe", f"{toy}/recipe.yaml", "--mirror", f"{toy}/mirror", "--model", "toy/tiny",
+                "--task", "questions", "--texts", "6", "--repeats", "2", "--examples", "2", "--dtype", "float32",
+                "--scaling", "4")
+    assert list(facts["settings"]) == ["no_prompt", "instruction", "examples"]
+    assert facts["by_number"]["4"]["peak_gb"] > 0
+    for setting in facts["settings"].values():
+        assert setting["stock"]["lowest_cosine"] > 0.9999 and setting["stock"]["batch_size"] >= 8
+        assert setting["stock"]["ours_is_times_as_fast"]["median"] > 0 and setting["ours"]["peak_gb"] > 0
+
+
+@pytest.mark.slow
 def test_gpu_script_on_any_machine(toy):
     """Ten minutes of a borrowed GPU would be lost to a typing error."""
     facts = run("gpu", "--recipe", f"{toy}/recipe.yaml", "--mirror", f"{toy}/mirror", "--tokenizer", "toy/tiny",
@@ -212,6 +225,8 @@ def test_a_peer_that_is_not_installed_is_named():
         Settings(settings=["all"])
     with pytest.raises(RecipeError, match="dtype: there is no 'int8'; write bfloat16 or float32"):
         Settings(dtype="int8")
+    with pytest.raises(RecipeError, match="peers: there is no 'vllm'; name some of stock, FlagICLModel"):
+        encode.Settings(peers=["vllm"])
 
 
 def test_tokenizer_of_the_peer_ends_with_eos(toy):
