@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from anna_embed import writer
-from anna_embed.config.base import HOW
-from anna_embed.digests import code_digest, digest, digest_of
+from anna_embed.config.base import UNKEYED
+from anna_embed.digests import DESCRIBING, code_digest, digest, digest_of
 from anna_embed.fetch import fetch
 from anna_embed.origin import code_commit, hardware
 from anna_embed.parsing import RecipeError
 
-MANIFEST, CARD = "manifest.json", "README.md"
+MANIFEST, CARD, LOG = DESCRIBING
 KEY = ".key"  # in a folder that is not finished: what it is made from
 BARE = ("train_reranker", "score")  # stages that see bare texts: another instruction changes nothing in them
 ARTIFACTS = ("pairs", "reranker", "scores", "triplets", "adapter", "model", "results")  # in order of descent
@@ -115,7 +115,7 @@ class Stage:
     Args:
         name (`str`): The stage.
         output (`str`): The artifact's folder.
-        given (`dict`): The keys that the recipe states; those in `config.HOW` do not make another artifact.
+        given (`dict`): The keys that the recipe states; those in `config.UNKEYED` do not make another artifact.
         parents (`dict[str, Located]`): What it is made from.
     """
 
@@ -129,7 +129,7 @@ class Stage:
 
     @property
     def config(self) -> dict[str, Any]:
-        return {k: v for k, v in sorted(self.given.items()) if k not in HOW and k not in self.parents}
+        return {k: v for k, v in sorted(self.given.items()) if k not in UNKEYED and k not in self.parents}
 
     @cached_property  # of the state at the start: while the stage runs, the parents' manifests may change
     def key(self) -> str:
@@ -194,7 +194,7 @@ class Stage:
         self._release()
 
     def manifest(self, rows: dict[str, Any], dropped: list[dict] = (), **more: Any) -> dict[str, Any]:
-        """What the card is rendered from. `dropped`: dictionaries with `task`, `reason` and `rows`."""
+        """What the card is rendered from. `rows`: counts by config and split; `dropped`: `task`, `reason`, `rows`."""
         return {
             "stage": self.name, "artifact": Path(self.output).name, "key": self.key, "content": digest(self.work),
             "config": json.loads(json.dumps(self.config, default=str)),

@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-import yaml
+from yaml import YAMLError
 
 
 def code_commit() -> str | None:
@@ -34,12 +34,13 @@ def hardware() -> str:
 
 def licence_of(folder: str | Path) -> str | None:
     """The licence that a model's own card names, with its name if it is none of the Hub's; None if it names none."""
+    from huggingface_hub import metadata_load
+
     card = Path(folder, "README.md")
-    _, mark, rest = (card.read_text(encoding="utf-8") if card.is_file() else "").partition("---\n")
     try:
-        front = yaml.safe_load(rest.partition("\n---")[0]) if mark else {}
-    except yaml.YAMLError:
+        front = (metadata_load(card) or {}) if card.is_file() else {}
+    except (YAMLError, ValueError):
         return None
-    named = front.get("license") if isinstance(front, dict) else None
+    named = front.get("license")
     named = front.get("license_name", named) if named == "other" else named
     return ", ".join(map(str, named)) if isinstance(named, list) else named

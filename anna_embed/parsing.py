@@ -57,7 +57,7 @@ def parse(dataclass_types, argv=None):
             raise RecipeError(f"{file or 'command line'}: the key '{key.name}' is missing: write {key.name}: <value> "
                               f"({key.metadata.get('help', 'required').rstrip('.')}).")
     off = {key: None for key, value in typed.items() if value == "null" and key in get_type_hints(types[0])}
-    for key in off:  # argparse has no word for it
+    for key in off:  # argparse cannot read null: the key is taken out here, and set to None afterwards
         at = next(n for n, word in enumerate(argv) if word.replace("-", "_") == f"__{key}")
         argv = argv[:at] + argv[at + 2:]
     try:

@@ -67,19 +67,19 @@ def rows_shown(rows: Sequence[dict[str, Any]], task: str, number: int, seed: int
 
     Args:
         rows (`Sequence[dict]`): The task's training rows.
-        task (`str`), seed (`int`): Draw them.
-        number (`int`): At most so many.
+        task (`str`), seed (`int`): The draw depends on both.
+        number (`int`): Rows at most.
     """
     shown, spare, seen = [], [], set()
     for n in random.Random(f"{seed}:{task}").sample(range(len(rows)), len(rows)):
         if len(shown) == number:
             break
         row = rows[n]
-        example = as_example(row)
-        if example is None or example[0] in seen:
+        pair = as_example(row)
+        if pair is None or pair[0] in seen:
             continue
-        (spare if example[1] in seen else shown).append(row)
-        seen |= set(example)
+        (spare if pair[1] in seen else shown).append(row)
+        seen |= set(pair)
     return (shown + spare)[:number]
 
 

@@ -21,7 +21,7 @@ PIECE = 10_000  # rows made into columns at once: a column of strings holds at m
 
 
 def from_rows(rows: list[dict], features: Features) -> Dataset:
-    """The columns of rows."""
+    """A dataset of rows, with the columns that `features` names and no others."""
     pieces = [rows[first: first + PIECE] for first in range(0, max(1, len(rows)), PIECE)]
     return concatenate_datasets([
         Dataset.from_dict({column: [row[column] for row in piece] for column in features}, features=features)

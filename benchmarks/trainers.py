@@ -45,14 +45,14 @@ def ours(path: str, work: Workload, rank: int, dtype: str = "bfloat16", model=No
         model (`torch.nn.Module`, *optional*): the base model, if it is not read from `path`.
         **keys: of `transformers.TrainingArguments`.
     """
-    from anna_embed.training.lora import shortened
+    from anna_embed.training.lora import fuse_lora
     from anna_embed.training.trainer import EmbeddingTrainer
 
     model = AutoModel.from_pretrained(path, dtype=dtype) if model is None else model
     table = Dataset.from_dict({name: [row[name] for row in work.rows] for name in TRIPLETS}, features=TRIPLETS)
     tasks, rows = {work.name: work.task}, {work.name: table}
     trainer = EmbeddingTrainer(
-        work.config, tasks, rows, model=get_peft_model(model, shortened(lora(rank))),
+        work.config, tasks, rows, model=get_peft_model(model, fuse_lora(lora(rank))),
         args=TrainingArguments(**arguments(dtype, **keys)),
         processing_class=load_tokenizer(path, work.config.prompt_max_length))
     trainer.steps = FullSteps(work.config, tasks, rows, trainer.processing_class, SEED)

@@ -24,11 +24,11 @@ def main(config: PublishConfig) -> None:
         go_offline()
 
     from anna_embed.hub.account import check_account
-    from anna_embed.hub.plan import not_asked, plan_release
+    from anna_embed.hub.plan import offline_reason, plan_release
     from anna_embed.hub.publish import release, tie_together
 
     # ---- before the first byte: who publishes, and every check of every artifact ---------------------------------
-    if config.namespace and not not_asked(config.dry_run):
+    if config.namespace and not offline_reason(config.dry_run):
         check_account(config.namespace)
     plans = plan_release(config.artifacts, config.names, config.namespace or "NAMESPACE", config.prefix, config.tag,
                          config.private, config.dry_run)
@@ -50,9 +50,11 @@ def main(config: PublishConfig) -> None:
 
 @contextmanager
 def pushed(config: StageConfig, name: str) -> Iterator[None]:
-    """With `push: true`, publishes the artifact that the block makes, or finds up to date, unless the tag holds it as
-    it is: its card may have changed since. Whether the account may is asked before the work begins. Of several
-    processes the main one does it."""
+    """With `push: true`, publishes the artifact that the `with` block makes or finds up to date.
+
+    Write access is checked before the block runs. Nothing is uploaded if the tag already holds this content, even if
+    the card has changed since. Of several processes only the main one publishes.
+    """
     if not config.push or os.environ.get("RANK", "0") != "0":
         yield
         return

@@ -31,7 +31,7 @@ def main(config: ScoreConfig, given: dict) -> None:
         go_offline()
     stage = plan(config, given)
     processes = Processes(stage.work / ".failed")
-    with processes.state.main_process_first():  # it waits for a run that is making the artifact, and they for it
+    with processes.state.main_process_first():  # it may wait for another run that is making the artifact
         current = stage.is_current
     if current:
         return print(f"score: {stage.output} is up to date")

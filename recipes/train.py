@@ -32,7 +32,7 @@ def main(config: TrainConfig, training_args, model_args, given: dict) -> None:
     stage = plan(config, given)
     from accelerate import PartialState
 
-    with PartialState().main_process_first():  # it waits for a run that is making the artifact, and they for it
+    with PartialState().main_process_first():  # it may wait for another run that is making the artifact
         current = stage.is_current
     if current:
         return print(f"train: {stage.output} is up to date")
@@ -79,7 +79,8 @@ def main(config: TrainConfig, training_args, model_args, given: dict) -> None:
 
     # ---- train ------------------------------------------------------------------------------------------------------
     training_args.output_dir = str(work / ".checkpoints")
-    os.environ.setdefault("TENSORBOARD_LOGGING_DIR", f"{config.artifacts}/runs/{stage.key[:12]}")  # checkpoints go
+    # Not into output_dir, whose checkpoints are removed when the stage ends.
+    os.environ.setdefault("TENSORBOARD_LOGGING_DIR", f"{config.artifacts}/runs/{stage.key[:12]}")
     trainer = EmbeddingTrainer(config, tasks, rows, guide, model=model, args=training_args, processing_class=tokenizer,
                                eval_dataset=held_out, compute_metrics=score)
     texts = texts_of_steps(trainer.steps, trainer.steps.until_the_end(training_args)) if guide else []
@@ -98,7 +99,7 @@ def main(config: TrainConfig, training_args, model_args, given: dict) -> None:
     if trainer.is_world_process_zero():
         save_adapter(trainer, work, given["model_name_or_path"])
         guided = {key: hub_id(given[key]) or "a folder of this machine" for key in guide.models} if guide else {}
-        resumed = {"resumed_at": step_of(checkpoint)} if checkpoint else {}  # what it took is of the steps since then
+        resumed = {"resumed_at": step_of(checkpoint)} if checkpoint else {}  # times and speeds are of later steps
         manifest = stage.manifest({task: {"train": len(table)} for task, table in rows.items()}, tasks=learnt | tasks,
                                   **facts_of(trainer, stage.parents["model_name_or_path"],
                                              given["model_name_or_path"], before | guided | resumed))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from anna_embed import writer
 from anna_embed.artifacts import Located, Stage, locate, read_manifest
-from anna_embed.config import HOW
+from anna_embed.config import UNKEYED
 from anna_embed.digests import digest
 from anna_embed.parsing import RecipeError
 
@@ -126,7 +126,7 @@ def test_discarded_work(tmp_path):
 
 @settings(max_examples=30, deadline=None)
 @given(st.dictionaries(st.sampled_from(["seed", "margin", "dtype", "top_k"]), st.one_of(st.integers(), st.text())),
-       st.dictionaries(st.sampled_from(sorted(HOW)), st.one_of(st.integers(), st.text())))
+       st.dictionaries(st.sampled_from(sorted(UNKEYED)), st.one_of(st.integers(), st.text())))
 def test_key_is_what_not_how(keys, how):
     """If this fails, another folder or thread count makes hours of work run again, or another seed does not."""
     def key(**given):

@@ -6,12 +6,15 @@ from typing import get_type_hints
 
 from anna_embed.parsing import RecipeError, check_type
 
-# What a run may change without making another artifact: where things lie, how they are shown, which hardware is used.
-HOW = {"artifacts", "mirror", "dry_run", "logging_steps", "logging_strategy", "disable_tqdm", "report_to",
-       "run_name", "save_steps", "save_strategy", "save_total_limit", "use_cpu", "dataloader_num_workers", "pairs",
-       "scores", "triplets", "adapter", "model", "reranker", "token_budget", "kept_tokens", "memory_gb", "ddp_timeout",
-       "log_level", "log_level_replica", "logging_first_step", "project", "dataloader_pin_memory", "push", "namespace",
-       "prefix", "tag", "private", "average"}
+# Keys that are no part of what an artifact is keyed by, so that a run may change them without making it anew: where
+# things lie (inputs are keyed by their content instead), how they are shown, which hardware is used.
+UNKEYED = {
+    "artifacts", "mirror", "dry_run", "logging_steps", "logging_strategy", "disable_tqdm", "report_to", "run_name",
+    "save_steps", "save_strategy", "save_total_limit", "use_cpu", "dataloader_num_workers", "pairs", "scores",
+    "triplets", "adapter", "model", "reranker", "token_budget", "kept_tokens", "memory_gb", "ddp_timeout", "log_level",
+    "log_level_replica", "logging_first_step", "project", "dataloader_pin_memory", "push", "namespace", "prefix",
+    "tag", "private", "average",
+}
 
 
 def described(text):

@@ -142,7 +142,7 @@ class MineConfig(StageConfig):
 
     Args:
         margin (`float`): A candidate above `pos - |pos| * (1 - margin)` is dropped as a likely false negative.
-        threshold_from (`str`): `min` positive of the query, or the row's `own` positive.
+        threshold_from (`str`): Which positive `pos` is: the lowest-scored of the query (`min`), or the row's `own`.
         score_source (`str`): The scores the margin applies to.
         top_k (`int`): Negatives are drawn from the best `top_k` left.
     """

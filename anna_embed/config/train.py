@@ -29,7 +29,8 @@ class TrainConfig(StageConfig):
         max_examples (`int`): 0 to this many few-shot examples stand in front of queries, drawn from the same batch.
         fixed_examples (`bool`): Every query of a task is shown the same `max_examples` instead, those that an export
             with as many and the same seed stores in the task's prompt.
-        token_budget (`int`): Tokens per forward pass; decides memory, and without dropout never the result.
+        token_budget (`int`): Tokens per forward pass; decides memory, and without dropout never the result. Few-shot
+            examples longer than half of it stand in each pass together with half a budget of what follows them.
         kept_tokens (`int`): Tokens of a process whose activations are kept between the two passes of a step; what is
             beyond is run forward twice. Memory for a third of the time, never the result. The last forward pass of a
             step is always kept.
@@ -63,7 +64,7 @@ class TrainConfig(StageConfig):
     example_max_length: int = field(default=256, **described("Tokens of each side of an example."))
     prompt_max_length: int = field(default=2048, **described("Tokens of examples, instruction and query together."))
     example_group_size: int = field(default=32, **described("Queries that share one draw of examples at most."))
-    token_budget: int = field(default=4096, **described("Tokens per forward pass; half of it behind longer examples."))
+    token_budget: int = field(default=4096, **described("Tokens per forward pass; more behind long examples."))
     kept_tokens: int = field(default=0, **described("Tokens whose activations are kept instead of computed twice."))
     task_weights: dict[str, float] = field(default_factory=dict, **described("Passes over a task's rows per epoch."))
     eval_rows: int = field(default=200, **described("Held-out rows of each task that eval_strategy scores."))

@@ -53,34 +53,31 @@ def training(source: Source, at: Located, seed: int, protected: Protected) -> Ta
         [`RecipeError`]: every row occurs in a test set or in held-out rows.
     """
     pairs, corpus, dropped, steps = read_pairs(source, at, source.split, seed)
-    over = 0
-    if not protected.drop:  # then the counts are of what is trained on
-        pairs, seen, gone = drop_protected(pairs, source.kind, protected.held_out)
-        if not pairs:
-            raise source.error(f"all training pairs occur in held-out rows ({dict(seen)}); train on another split.")
-        dropped += seen
-        size = len(corpus)
-        corpus = {i: text for i, text in corpus.items() if not protected.held_out.owner(text)}
-        steps += Counter({"negatives that occur in held-out rows": gone,
-                          "passages that occur in held-out rows": size - len(corpus)})
-        pairs, over = sample(pairs, source.limit, seed)
-    clean, seen, gone = drop_protected(pairs, source.kind, protected)
-    steps += overlaps(pairs, source.kind, protected)
     if protected.drop:
-        if not clean:
+        kept, corpus, seen, gone = _without(source, pairs, corpus, protected, "a test set")
+        if not kept:
             raise source.error(f"all {len(pairs)} training pairs occur in a test set ({dict(seen)}); leave the task "
                                "out, train on another split, or set decontaminate: false.")
-        size = len(corpus)
-        pairs, corpus = clean, {i: text for i, text in corpus.items() if not protected.owner(text)}
-        dropped += seen
-        steps += Counter({"negatives that occur in a test set": gone,
-                          "passages that occur in a test set": size - len(corpus)})
+        steps += overlaps(pairs, source.kind, protected) + gone
+        pairs, over = sample(kept, source.limit, seed)
     else:
-        steps += Counter({f"kept although the {reason}": n for reason, n in seen.items()})
-    if protected.drop:
-        pairs, over = sample(pairs, source.limit, seed)
+        kept, corpus, seen, gone = _without(source, pairs, corpus, protected.held_out, "held-out rows")
+        if not kept:
+            raise source.error(f"all training pairs occur in held-out rows ({dict(seen)}); train on another split.")
+        pairs, over = sample(kept, source.limit, seed)  # before counting: the counts are of what is trained on
+        _, tested, _ = drop_protected(pairs, source.kind, protected)
+        steps += gone + overlaps(pairs, source.kind, protected)
+        steps += Counter({f"kept although the {reason}": n for reason, n in tested.items()})
     passages = sample_corpus(corpus, pairs, source.corpus_limit, seed) if KINDS[source.kind].scored else []
-    return Table(pairs, passages, dropped + Counter({"over limit": over}), steps)
+    return Table(pairs, passages, dropped + seen + Counter({"over limit": over}), steps)
+
+
+def _without(source, pairs, corpus, protected, where):
+    """Pairs and passages that do not occur `where`; the pairs dropped, by reason; negatives and passages that went."""
+    kept, seen, negatives = drop_protected(pairs, source.kind, protected)
+    left = {i: text for i, text in corpus.items() if not protected.owner(text)}
+    return kept, left, seen, Counter({f"negatives that occur in {where}": negatives,
+                                      f"passages that occur in {where}": len(corpus) - len(left)})
 
 
 def read_pairs(source: Source, at: Located, split: str, seed: int) -> tuple[list, dict, Counter, Counter]:

@@ -27,5 +27,5 @@ def text_id(text: str) -> str:
 
 
 def by_hash(names: Iterable[str], seed: int) -> list[str]:
-    """Names in an order that depends on themselves and the seed only: a shuffle that any file order gives."""
+    """Names in an order that depends on themselves and the seed only: a shuffle, whatever the order in the file."""
     return sorted(names, key=lambda name: hashlib.sha1(f"{seed}:{name}".encode()).digest())

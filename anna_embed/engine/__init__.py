@@ -1,6 +1,6 @@
 """One layout for training and inference: each distinct token is encoded once."""
 
-from .embedding import embed, embed_padded, embed_row, in_caller_order, plan
+from .embedding import embed, embed_row, in_caller_order, plan
 from .masks import attention_mask, can_pack
 from .packing import ROW_COST, Row, plan_rows
 from .padding import PaddedRows, plan_padded
@@ -17,7 +17,6 @@ __all__ = [
     "can_pack",
     "count",
     "embed",
-    "embed_padded",
     "embed_row",
     "in_caller_order",
     "last_token_pool",

@@ -132,8 +132,8 @@ def _keys(exits: np.ndarray, start: int, end: int) -> np.ndarray:
 
 
 def _alike(widths: np.ndarray) -> list[tuple[list[int], int]]:
-    """Blocks that are computed together, filled up to the widest of them, and that width: few groups against few idle
-    keys."""
+    """Blocks that are computed together, filled up to the widest of them, and that width: as cheap as possible, as
+    fewer groups mean more filling, and less filling means more groups."""
     distinct, counts = np.unique(widths, return_counts=True)
     group_cost = GROUP_COST + int(widths.sum()) // FEW
     best = [(0, 0)]  # for so many of the smallest widths: the cost, and how many of them the last group leaves out

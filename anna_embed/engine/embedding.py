@@ -112,9 +112,3 @@ def embed(model: torch.nn.Module, token_lists: Sequence[Sequence[int]], budget: 
     """
     rows = plan(token_lists, budget, extract_model_from_parallel(model, keep_torch_compile=False).config)
     return in_caller_order([embed_row(model, row) for row in rows], rows)
-
-
-def embed_padded(model: torch.nn.Module, token_lists: Sequence[Sequence[int]], budget: float) -> torch.Tensor:
-    """Embed token lists in padded batches of at most `budget` cells, whatever the model; otherwise as [`embed`]."""
-    rows = plan_padded(token_lists, budget)
-    return in_caller_order([embed_row(model, row) for row in rows], rows)

@@ -91,9 +91,9 @@ def plan_rows(token_lists: Sequence[Sequence[int]], budget: float, align: int = 
             Whole texts (prompt, text and EOS, tokenised together).
         budget (`float`):
             The most tokens in a row; `math.inf` for a single row. Beside a prefix that all of its lists share, a row
-            may hold half of the budget, however long that prefix is: or five few-shot examples that just fill the
-            budget would be repeated for each query. A list that is longer than that gets a row of its own, shared only
-            with its own prefixes and repetitions.
+            may hold half of the budget, however long that prefix is; otherwise five few-shot examples that just fill
+            the budget would be repeated for each query. A list that is longer than that gets a row of its own, shared
+            only with its own prefixes and repetitions.
         align (`int`, *optional*, defaults to 1):
             Rows are filled up to a multiple of this many tokens, for kernels and compilers that want few shapes. A
             filling token sees itself only, and nothing sees it.

@@ -7,10 +7,10 @@ import pandas as pd
 
 from anna_embed.artifacts import OWN, read_manifest
 from anna_embed.evaluation.borda import MEAN_TASK, averages, borda
+from anna_embed.evaluation.panel import BENCHMARK
 from anna_embed.parsing import RecipeError
 
 FACTS = Path(__file__).parent / "facts"
-BENCHMARK = "MTEB(eng, v2)"
 SNAPSHOT = "mteb's results repository, commit f4cc6c8b of 20 August 2026"
 CATEGORIES = ["Retrieval", "Reranking", "Clustering", "PairClassification", "Classification", "STS", "Summarization"]
 

@@ -5,7 +5,15 @@ from scipy.stats import spearmanr
 
 
 def best(scores: np.ndarray, k: int = 10) -> np.ndarray:
-    """The `k` passages of each query with the highest scores (queries, passages), best first, ties in their order."""
+    """Indices of each query's `k` best passages, best first, ties in the passages' order.
+
+    Args:
+        scores (`np.ndarray`): (queries, passages).
+        k (`int`, *optional*, defaults to 10): At most so many.
+
+    Returns:
+        `np.ndarray`: (queries, min(k, passages)).
+    """
     return np.argsort(-scores, axis=1, kind="stable")[:, :k]
 
 
@@ -30,7 +38,13 @@ def spearman(left: np.ndarray, right: np.ndarray, gold: np.ndarray) -> float:
 
 
 def label_accuracy(texts: np.ndarray, labels: np.ndarray, gold: np.ndarray) -> float:
-    """Share of texts whose nearest label text is the right one."""
+    """Share of texts whose nearest label text is the right one.
+
+    Args:
+        texts (`np.ndarray`): (texts, dim), of length one.
+        labels (`np.ndarray`): (labels, dim), of length one.
+        gold (`np.ndarray`): (texts,) index of each text's label.
+    """
     return float(((texts @ labels.T).argmax(1) == gold).mean())
 
 

@@ -69,9 +69,14 @@ def of_model(metadata, model_path: str) -> TaskPrompt:
     from mteb.models.abs_encoder import get_prompt_name
     from mteb.types import PromptType
 
-    file = Path(model_path, "config_sentence_transformers.json")
-    config = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    stored, default = config.get("prompts") or {}, config.get("default_prompt_name")
+    stored, default = read_prompts(model_path)
     names = [get_prompt_name(stored, metadata, kind) for kind in (None, PromptType.query, PromptType.document)]
     prompts = [stored.get(name or default) or "" for name in names]
     return TaskPrompt(*prompts, origin="the model's own" if any(prompts) else "none")
+
+
+def read_prompts(model_path: str) -> tuple[dict[str, str], str | None]:
+    """The prompts by name that a SentenceTransformer brings along, and the name of its default one, if it has any."""
+    file = Path(model_path, "config_sentence_transformers.json")
+    config = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return config.get("prompts") or {}, config.get("default_prompt_name")

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from anna_embed.artifacts import read_manifest
+from anna_embed.artifacts import LOG, read_manifest
 from anna_embed.parsing import RecipeError
 
 KEPT = ("key", "content", "commit", "config", "parents", "packages", "code", "hardware", "seconds", "rows",
@@ -23,7 +23,7 @@ def training_record(folder: str) -> dict:
     Raises:
         [`RecipeError`]: the folder holds no such adapter.
     """
-    manifest, log = read_manifest(Path(folder)), Path(folder, "training_log.json")
+    manifest, log = read_manifest(Path(folder)), Path(folder, LOG)
     if manifest.get("stage") != "train" or not log.is_file():
         raise RecipeError(f"adapter: '{folder}' is no adapter that recipes.train made; name one, for example "
                           "artifacts/quickstart/adapter.")

@@ -4,11 +4,10 @@ import json
 import math
 from pathlib import Path
 
-from anna_embed.artifacts import read_manifest
+from anna_embed.artifacts import LOG, read_manifest
 from anna_embed.evaluation.report_plots import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, Picture
 from anna_embed.evaluation.report_plots import Section, number, panels, picture
 
-LOG = "training_log.json"
 # Panel by panel: title, label of the axis, and column, name, colour, marker of each line.
 CURVES = (
     ("Loss", "nats", (("loss", "all parts", BLACK, "o"), ("loss_hard", "InfoNCE", BLUE, "s"),

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from sklearn.metrics import roc_auc_score
 
 from anna_embed.evaluation.heldout import Encode, HeldOut
 from anna_embed.evaluation.report_plots import BLUE, GREY, VERMILION, Picture, Section, Table, legend_below, panels
@@ -161,14 +162,12 @@ def _two_figures(models) -> Picture:
 
 
 def _table(models) -> Table:
-    rows = [[g.task, g.model, f"{g.together.mean():.3f}", f"{g.apart.mean():.3f}", f"{auc(g.together, g.apart):.3f}",
+    rows = [[g.task, g.model, f"{g.together.mean():.3f}", f"{g.apart.mean():.3f}", f"{_auc(g):.3f}",
              f"{g.alignment:.3f}", f"{g.uniformity:.3f}"] for task in zip(*models) for g in task]
     return Table(["task", "model", "mean cosine of pairs", "of different pairs", "AUC", "alignment", "uniformity"],
                  rows, "AUC: how often a pair that belongs together has a higher cosine than one that does not.")
 
 
-def auc(together: np.ndarray, apart: np.ndarray) -> float:
-    """Share of (pair, other pair) in which the former has the higher cosine; ties count half."""
-    ordered = np.sort(apart)
-    below = np.searchsorted(ordered, together, "left") + np.searchsorted(ordered, together, "right")
-    return float(below.mean() / 2 / len(ordered))
+def _auc(g: Geometry) -> float:
+    is_pair = np.repeat([1, 0], [len(g.together), len(g.apart)])
+    return roc_auc_score(is_pair, np.concatenate([g.together, g.apart]))

@@ -9,6 +9,7 @@ from pathlib import Path
 from anna_embed.artifacts import HUB_ID, OWN, Located, read_manifest
 from anna_embed.config import BenchmarkConfig, TrainConfig
 from anna_embed.evaluation.heldout import Encode
+from anna_embed.evaluation.mteb_prompts import instructed, of_model, prompts_by_task, read_prompts
 from anna_embed.kinds import KINDS
 from anna_embed.model.encode import lay_out_untrained, load_encoder
 from anna_embed.model.stored_prompts import few_shot_prompts, prompt_names
@@ -83,7 +84,6 @@ class ScoredModel:
         Args:
             instructions (`dict[str, str]`): Of the known training sources, by the mteb tasks that they cover.
         """
-        from anna_embed.evaluation.mteb_prompts import instructed, of_model, prompts_by_task
         from anna_embed.evaluation.mteb_tasks import Candidate
 
         trained = prompts_by_task(self.tasks, self.prompts)
@@ -105,10 +105,8 @@ class ScoredModel:
 
 def _own_prompts(path):
     """The prompts of a SentenceTransformer for queries, documents, and texts that are neither."""
-    file = Path(path, "config_sentence_transformers.json")
-    config = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    stored = config.get("prompts") or {}
-    default = stored.get(config.get("default_prompt_name")) or ""
+    stored, name = read_prompts(path)
+    default = stored.get(name) or ""
     # As `encode_document` chooses; an empty one is a prompt, too.
     documents = [stored[name] for name in ("document", "passage", "corpus") if name in stored]
     return {"query": stored.get("query", default), "text": default, "document": documents[0] if documents else default}

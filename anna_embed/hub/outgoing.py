@@ -28,9 +28,10 @@ from anna_embed.parsing import RecipeError
 STAYS = ("training_args.bin", "trainer_state.json", "optimizer.*", "scheduler.pt", "scaler.pt", "rng_state*",
          "checkpoint-*", "global_step*", "__pycache__", "*.partial", "*.tmp", "*.lock", "*.incomplete", ".*")
 ADAPTER = "adapter_config.json"
-PATH_IN_TEXT = re.compile(r"(^|[\s=])/[^/\s]+/(?:\S*/)?([^/\s]+)")
-PATH_IN_WORD = re.compile(r"^(--\w+=)?[/~].*/(?=[^/])")
-MACHINE_PATH = re.compile(r"(^|\s)/[^/\s]+/(?:.*/)?([^/]+)$")
+# Absolute paths, of which only the last name is published. A lone `/name` is none: it may be part of a sentence.
+PATH_IN_TEXT = re.compile(r"(^|[\s=])/[^/\s]+/(?:\S*/)?([^/\s]+)")  # anywhere in a text, without white space
+PATH_IN_WORD = re.compile(r"^(--\w+=)?[/~].*/(?=[^/])")  # a word of a command, also `--key=path`; all but its name
+PATH_AT_END = re.compile(r"(^|\s)/[^/\s]+/(?:.*/)?([^/]+)$")  # the end of a manifest's key (`test set 0: /path/file`)
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def _published(folder, manifest, release) -> dict[str, Any]:
 def _without_machine_paths(value):
     """A path of the publisher's machine tells a reader nothing: only the file's name stays."""
     if isinstance(value, dict):
-        return {MACHINE_PATH.sub(r"\1\2", key): v if _is_prompt(key, v) else _without_machine_paths(v)
+        return {PATH_AT_END.sub(r"\1\2", key): v if _is_prompt(key, v) else _without_machine_paths(v)
                 for key, v in value.items()}
     if isinstance(value, list):
         return [_without_machine_paths(v) for v in value]

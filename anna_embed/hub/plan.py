@@ -119,14 +119,14 @@ def plan_release(run: str, names: list[str], namespace: str, prefix: str, tag: s
     places = {name: Place(name, f"{namespace}/{prefix}-{name}", tag) for name in there}
     release = {name: places[name] for name in there if not names or name in names}
     chosen = list(release)
-    for name in there if not not_asked(dry_run) else []:
+    for name in there if not offline_reason(dry_run) else []:
         if name not in chosen and (commit := published(Path(run, name), places[name])):
             release[name] = replace(places[name], commit=commit)
     return [prepare(Path(run, name), release, private, dry_run) for name in chosen]
 
 
-def not_asked(dry_run: bool) -> str:
-    """Why a dry run does not ask the Hub what it holds; empty if it does."""
+def offline_reason(dry_run: bool) -> str:
+    """Why a dry run plans without asking the Hub what it holds; empty if the Hub is asked."""
     why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "" if get_token() else "there is no token"
     return f"; the Hub was not asked what it holds: {why}" if dry_run and why else ""
 
@@ -139,7 +139,7 @@ def prepare(folder: Path, release: dict[str, Place], private: bool, dry_run: boo
             visibility, a tag that names something else.
     """
     files = collect(folder, release)
-    plan = Plan(folder, release, private, files, changed=sorted(files), note=not_asked(dry_run))
+    plan = Plan(folder, release, private, files, changed=sorted(files), note=offline_reason(dry_run))
     if plan.note:
         return plan
     place = plan.place

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from anna_embed.lengths import to_length_one
 from anna_embed.model.layout import portable_tokenizer, write_layout
 from anna_embed.parsing import RecipeError
 from anna_embed.tokens import load_tokenizer
+from anna_embed.unit_vectors import to_length_one
 
 LIMIT = 2048  # tokens of a text for a decoder whose configuration states none
 

@@ -20,9 +20,13 @@ def prompt_names(tasks: dict[str, dict]) -> dict[str, str]:
 
 
 def prompts_of(tasks: dict[str, dict], examples: dict[str, str]) -> dict[str, str]:
-    """Prompts by name: `query` (that of the first retrieval task, or else of the first task), `document` (that task's
-    instruction, if its documents carry it, else empty), one per task, and `<task>-document` where a task's prompt is
-    that of one side only: labels have none, and documents are shown no examples.
+    """Prompts by name.
+
+    - `query`: that of the first retrieval task, or else of the first task;
+    - `document`: that task's instruction, if its documents carry it, else empty;
+    - one of each task, under the name that `prompt_names` gives;
+    - `<task>-document` for tasks without `-query` in that name whose documents get another prompt than their queries:
+      label texts get none, and documents are never shown examples.
 
     Args:
         tasks (`dict[str, dict]`): Kind and instruction of each task.

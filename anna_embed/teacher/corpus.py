@@ -41,9 +41,6 @@ class Corpus:
     def __len__(self) -> int:
         return len(self.order)
 
-    def ids(self, places: Iterable[int]) -> list[str]:
-        return self.id_column(places).to_pylist()
-
     def texts(self, places: Iterable[int]) -> list[str]:
         return self.text_column(places).to_pylist()
 

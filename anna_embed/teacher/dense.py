@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from anna_embed.lengths import to_length_one
 from anna_embed.parsing import RecipeError, in_short
 from anna_embed.teacher.nearest import top_k
 from anna_embed.teacher.shards import Processes
 from anna_embed.teacher.vectors import Vectors, VectorStore, text_keys
+from anna_embed.unit_vectors import to_length_one
 
 __all__ = ["aligned", "embed", "encode", "encode_cached", "load", "top_k"]
 
@@ -86,7 +86,7 @@ def embed(store: VectorStore, keys: np.ndarray, read: Callable[[np.ndarray], lis
         description (`str`): Stands in front of the bar.
         key (`str`): The recipe's key that names the model.
         size (`int`, *optional*): Texts per shard, which is what a kill may cost and what the bar moves by. By default
-            a sixteenth of them all, but 256 to 8,192: of those that are missing it would change after a kill.
+            a sixteenth of all texts, within 256 and 8,192; not of the missing ones, whose number changes after a kill.
 
     Returns:
         `Vectors`: of all the texts, in the order of the keys.

@@ -9,10 +9,10 @@ from datasets import Dataset
 
 from anna_embed.artifacts import Located
 from anna_embed.kinds import KINDS
-from anna_embed.lengths import to_length_one
 from anna_embed.teacher import dense
 from anna_embed.teacher.shards import Processes
 from anna_embed.teacher.vectors import VectorStore, text_keys
+from anna_embed.unit_vectors import to_length_one
 
 
 SHARD = 2048  # texts per shard: what a kill may cost, and what one process may be at while the others wait

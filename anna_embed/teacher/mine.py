@@ -172,7 +172,7 @@ def summary(counts: Counter, queries: int) -> dict[str, float]:
 
 
 def keep_own_negatives(pair: dict, siblings: list[str], text_id) -> dict:
-    """A triplet with the dataset's own negatives, for the kinds that no teacher scores; a sibling positive is none."""
+    """A triplet with the dataset's own negatives, less sibling positives, for the kinds that no teacher scores."""
     negatives = {text_id(n): n for n in pair["negatives"]}
     kept = [i for i in negatives if i not in siblings]
     return pair | {"negative_ids": kept, "negatives": [negatives[i] for i in kept], "sibling_positive_ids": siblings,

@@ -13,7 +13,7 @@ from trl import get_peft_config
 from anna_embed.artifacts import Located, differ, read_manifest
 from anna_embed.origin import licence_of
 from anna_embed.parsing import RecipeError, in_short
-from anna_embed.training.lora import shortened
+from anna_embed.training.lora import fuse_lora
 
 # Keys of `trl.ModelConfig` that may be said again, if they say what the adapter has; all others it brings along.
 HAS = {"lora_r": "r", "lora_alpha": "lora_alpha", "lora_dropout": "lora_dropout"}
@@ -53,7 +53,7 @@ def with_adapter(model, parents: dict[str, Located], given: dict, model_args) ->
     if "adapter" not in parents:
         try:
             config = get_peft_config(replace(model_args, use_peft=True, lora_task_type="FEATURE_EXTRACTION"))
-            return get_peft_model(model, shortened(config)), {}, {}
+            return get_peft_model(model, fuse_lora(config)), {}, {}
         except ValueError as error:
             raise RecipeError(f"train: peft refuses LoRA's settings ({in_short(error)}); mend the keys that begin "
                               "with lora_.") from None
@@ -111,7 +111,7 @@ def continued(model: torch.nn.Module, folder: str) -> PeftModel:
     """
     config = PeftConfig.from_pretrained(folder)
     try:
-        model = PeftModel.from_pretrained(model, folder, is_trainable=True, config=shortened(config),
+        model = PeftModel.from_pretrained(model, folder, is_trainable=True, config=fuse_lora(config),
                                           torch_device="cpu")
     except (RuntimeError, ValueError) as error:
         raise RecipeError(f"adapter: '{folder}' does not fit the base model ({str(error).splitlines()[0]}); name the "

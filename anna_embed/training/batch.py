@@ -19,12 +19,14 @@ class Batch:
     Args:
         tokens (`list[list[int]]`): Token ids of each distinct prompted text.
         texts (`list[str]`): The same N texts without prompts, as the rows have them.
-        query, positive (`torch.Tensor`): (B,) numbers of texts.
-        passages (`torch.Tensor`): (M,) numbers of the texts that are passages, each distinct one once.
-        target (`torch.Tensor`): (B,) column of the own positive among the passages.
-        allowed (`torch.Tensor`): (B, M) bool, what each query is compared with.
-        group (`torch.Tensor`): (B, 1 + K) columns of the own positive and negatives; 0 in empty slots.
-        present (`torch.Tensor`): (B, 1 + K) bool.
+        query, positive (`torch.Tensor`): (B,) indices into `texts`.
+        passages (`torch.Tensor`): (M,) indices into `texts` of those that are passages, each distinct one once.
+        target (`torch.Tensor`): (B,) index into `passages` of each query's own positive.
+        allowed (`torch.Tensor`): (B, M) bool, the passages that each query is compared with: its positive, its hard
+            negatives and, for kinds that have them, in-batch negatives.
+        group (`torch.Tensor`): (B, 1 + K) indices into `passages` of the own positive and hard negatives; 0 in empty
+            slots.
+        present (`torch.Tensor`): (B, 1 + K) bool, False in empty slots of `group`.
         teacher (`torch.Tensor`, *optional*): (B, 1 + K) teacher scores, for kinds with soft labels.
         score (`torch.Tensor`): (B,) graded similarity; NaN where there is none.
         guide (`torch.Tensor`, *optional*): (N, N) a frozen model's cosines of all texts, see `guide.py`.

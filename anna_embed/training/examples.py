@@ -17,9 +17,9 @@ def draw(rows: list[dict], group: list[int], most: int, rng: random.Random, fixe
     An example never shares its query or its positive with a row of the group, in either role, and its positive is no
     sibling positive of such a row. The response is the positive; for rows that have a category or intent it is that.
 
-    In classification, where the positive is the label's text, only the query counts: examples are drawn whatever the
-    label is, so one that is shown says nothing of it, while one that never was the query's own would say what it is
-    not.
+    In classification, where the positive is the label's text, only the query counts. Examples are drawn whatever
+    their label, so a label that is shown says nothing of the query's own; if its own were never shown, the shown ones
+    would tell what it is not.
 
     Args:
         rows (`list[dict]`): The batch, from which the examples are drawn.

@@ -15,7 +15,7 @@ from anna_embed.tables import read_split, tasks_of
 from anna_embed.tokens import cut_to_fit, tokenize
 
 logger = logging.get_logger(__name__)
-SEED = 42  # draws the rows whatever the seed of training: or seeds could not be compared
+SEED = 42  # draws the rows, whatever the seed of training: otherwise runs of several seeds could not be compared
 
 
 @dataclass

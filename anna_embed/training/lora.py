@@ -1,4 +1,4 @@
-"""LoRA with fewer passes over the activations: peft's own layer, its forward and backward as one autograd function.
+"""Fused LoRA, fewer passes over the activations: peft's layer, forward and backward as one autograd function.
 
 peft computes `base(x) + lora_B(lora_A(x)) * scaling` as five operations, four of them on tensors of full width, and
 keeps what autocast makes on the way. Here the low-rank product is added into the base layer's output by the matrix
@@ -34,7 +34,7 @@ class LowRankUpdate(torch.autograd.Function):
 
 
 class LoraLinear(Linear):
-    """peft's layer; the short way for one plain adapter without dropout, peft's own way for everything else."""
+    """peft's layer: fused for one plain adapter without dropout, peft's own forward for everything else."""
 
     def forward(self, x: torch.Tensor, *args, **kwargs) -> torch.Tensor:
         base, device = self.base_layer, x.device.type
@@ -59,7 +59,7 @@ class LoraLinear(Linear):
         return plain and frozen and no_dropout and type(base) is nn.Linear
 
 
-def shortened(config: LoraConfig) -> LoraConfig:
+def fuse_lora(config: LoraConfig) -> LoraConfig:
     """
     Makes a LoRA configuration build [`LoraLinear`] layers, through the hook that peft has for layers of one's own.
 

@@ -1,4 +1,4 @@
-"""RMSNorm with fewer passes over the activations: the stock norm, forward and backward as one autograd function.
+"""Fused RMSNorm, fewer passes over the activations: the stock norm, forward and backward as one autograd function.
 
 The stock norm keeps its input in float32, and each of its operations makes a tensor of full width. Here the input is
 kept as it is: 900 tokens of SmolLM2-135M take 1.2 ms forward and backward on a CPU core instead of 4.1.
@@ -38,7 +38,7 @@ class ScaledByRMS(torch.autograd.Function):
             return grad.addcmul_(x32, along).mul_(inverse).to(x.dtype), None, None
 
 
-def shorten_norms(model: nn.Module) -> nn.Module:
+def fuse_norms(model: nn.Module) -> nn.Module:
     """
     Lets the norms of a stock model run [`ScaledByRMS`], where their weights are frozen.
 

@@ -18,8 +18,8 @@ def batches_of(sizes: dict[str, int], batch_sizes: dict[str, int], seed: int, ep
 
     Returns:
         `list[tuple[str, np.ndarray]]`: task and row numbers of each step; every row occurs as often as its task's
-        weight says, never twice in one pass. A last batch
-        of a single row is joined to the one before, because it would have no negatives in the batch.
+        weight says, never twice in one pass. A last batch of a single row is joined to the one before, because it
+        would have no in-batch negatives.
     """
     steps = []
     for number, (task, size) in enumerate(sorted(sizes.items())):

@@ -4,11 +4,9 @@ import json
 import signal
 from pathlib import Path
 
-from anna_embed.artifacts import Located
+from anna_embed.artifacts import LOG, Located
 from anna_embed.origin import licence_of
 from anna_embed.training.held_out import scores_of
-
-LOG = "training_log.json"
 
 
 def exit_if_stopped(trainer) -> None:

@@ -17,8 +17,10 @@ from anna_embed.training.plan import batches_of
 
 
 class StepsLeft(Sampler[int]):
-    """The numbers of an epoch's steps, until all steps of the training are done: `max_steps` may lie within an
-    epoch, and `Trainer` looks at it after a step only: a run that was killed behind its last one would train another.
+    """The numbers of an epoch's steps, none of them beyond `max_steps`, which may lie within an epoch.
+
+    `Trainer` compares with `max_steps` only after a step, so a run that was killed after its last step would train
+    one more when it is resumed.
 
     Args:
         number (`int`): Steps of an epoch.
@@ -96,8 +98,8 @@ class Steps:
     def batch(self, step: int, last: bool = False) -> tuple[str, Batch]:
         """Task and global batch of a step, counted from the start of training.
 
-        Begins to build the one after it, unless it is the last: the tokenizer, whose truncation is switched while a
-        batch is built, is saved after that.
+        The next one is built meanwhile, in a thread, but not after the `last`: building switches the tokenizer's
+        truncation on and off, and after the last step the tokenizer is saved.
         """
         batch = self._ahead.pop(step, None) or self._builder.submit(self._guided, step)
         self._ahead = {} if last else {step + 1: self._builder.submit(self._guided, step + 1)}

@@ -17,7 +17,7 @@ from anna_embed.training.check import check_arguments, check_model, check_schedu
 from anna_embed.training.checkpoints import MARK, MarkComplete, OfThisRun, SaveOnTerm
 from anna_embed.training.gather import sum_across
 from anna_embed.training.held_out import check_best, tokens_of
-from anna_embed.training.norms import shorten_norms
+from anna_embed.training.norms import fuse_norms
 from anna_embed.training.objective import objective
 from anna_embed.training.rows import has_dropout, kept_rows, plan_evenly, shares
 from anna_embed.training.steps import Steps, StepsLeft
@@ -60,7 +60,7 @@ class EmbeddingTrainer(Trainer):
         if self.is_fsdp_enabled or self.is_deepspeed_enabled:
             raise RecipeError("distributed_type: FSDP and DEEPSPEED are not possible, as the adapter's gradients are "
                               "summed here; launch with a file of recipes/accelerate.")
-        shorten_norms(self.model)
+        fuse_norms(self.model)
         self.save_on_term = SaveOnTerm()
         self.add_callback(OfThisRun())
         self.add_callback(MarkComplete())
@@ -88,6 +88,10 @@ class EmbeddingTrainer(Trainer):
 
     # ---- one step ---------------------------------------------------------------------------------------------------
     def training_step(self, model, inputs, num_items_in_batch=None) -> torch.Tensor:
+        """Embeds this process's rows, gathers all vectors, and sends the loss's gradients back through the rows.
+
+        Rows of `own[:twice]` are run twice, first without gradients; the graphs of the others are kept (`live`).
+        """
         started = time.time()
         model = self.accelerator.unwrap_model(model)  # DDP would average gradients; here they are summed, once, below
         model.train()
@@ -103,7 +107,7 @@ class EmbeddingTrainer(Trainer):
         for number in own[twice:]:
             live[number] = self.embed(model, rows[number], number)
             vectors[number] = live[number].detach().clone()
-        sum_across(vectors)
+        sum_across(vectors)  # each row is zero but in the process that ran it: now all have all vectors
         loss, gradients, parts = self._loss(task, batch, vectors, rows)
         for number in own[twice:]:
             live.pop(number).backward(gradients[number])

@@ -16,11 +16,11 @@ from transformers.utils.logging import warning_once
 from anna_embed.engine import (
     attention,
     embed,
-    embed_padded,
     embed_row,
     in_caller_order,
     last_token_pool,
     normalize,
+    plan_padded,
     plan_rows,
 )
 from anna_embed.engine.masks import PACKABLE
@@ -52,6 +52,12 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+def embed_padded(model, token_lists, budget):
+    """What a model that cannot be packed goes through."""
+    rows = plan_padded(token_lists, budget)
+    return in_caller_order([embed_row(model, row) for row in rows], rows)
 
 
 def tiny(model_type, attention="sdpa", **overrides):

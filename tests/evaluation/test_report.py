@@ -10,11 +10,8 @@ from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from recipes import report
 from scipy.stats import binomtest, spearmanr
-from sklearn.metrics import roc_auc_score
 from small_run import RULE, make, teacher_and_miner
 
 from anna_embed.artifacts import MANIFEST
@@ -24,7 +21,7 @@ from anna_embed.evaluation.report_plots import Table
 from anna_embed.evaluation.report_scores import interval, scores
 from anna_embed.evaluation.report_teacher import read_candidates
 from anna_embed.evaluation.report_training import _evaluations, _summary, training
-from anna_embed.evaluation.report_vectors import alignment, auc, geometry, pairs_of, uniformity
+from anna_embed.evaluation.report_vectors import alignment, geometry, pairs_of, uniformity
 from anna_embed.parsing import RecipeError
 from anna_embed.schema import SCORES, TRIPLETS
 from anna_embed.tables import read_split
@@ -74,14 +71,6 @@ def test_alignment_and_uniformity_by_hand():
     same, axes = np.tile([1.0, 0.0], (4, 1)), np.eye(3)
     assert alignment(same, same) == 0 and uniformity(same) == 0
     assert alignment(axes[:1], axes[1:2]) == pytest.approx(2) and uniformity(axes) == pytest.approx(-4)
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.lists(st.sampled_from([0.1, 0.3, 0.5]), min_size=1), st.lists(st.sampled_from([0.2, 0.3]), min_size=1))
-def test_auc_is_that_of_scikit_learn(together, apart):
-    """Ties count half."""
-    expected = roc_auc_score([1] * len(together) + [0] * len(apart), together + apart)
-    assert auc(np.asarray(together), np.asarray(apart)) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("right, n", [(0, 5), (7, 20), (56, 56), (480, 1000)])

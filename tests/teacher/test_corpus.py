@@ -22,7 +22,7 @@ def test_places_do_not_depend_on_the_file(rows, monkeypatch):
     """If this fails, a corpus in another order has other ties, other shards and other negatives."""
     monkeypatch.setattr(module, "BLOCK", 3)
     corpus = made(rows)
-    assert len(corpus) == 8 and corpus.ids(range(8)) == SORTED
+    assert len(corpus) == 8 and corpus.id_column(range(8)).to_pylist() == SORTED
     assert corpus.texts([7, 0, 0]) == ["text of é", "text of 10", "text of 10"]
     assert list(corpus.all_texts()) == [f"text of {i}" for i in SORTED]
     assert corpus.keys.tolist() == text_keys([f"text of {i}" for i in SORTED]).tolist()

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from anna_embed.lengths import to_length_one
 from anna_embed.parsing import RecipeError
 from anna_embed.teacher import dense
 from anna_embed.teacher.shards import Processes
 from anna_embed.teacher.vectors import VectorStore, text_keys
+from anna_embed.unit_vectors import to_length_one
 
 
 class Model:

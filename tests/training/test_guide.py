@@ -20,7 +20,7 @@ from anna_embed.schema import TRIPLETS
 from anna_embed.teacher.guide_vectors import Guide, texts_of, texts_of_steps
 from anna_embed.training.batch import build
 from anna_embed.training.guide import compare
-from anna_embed.training.lora import LoraLinear, shortened
+from anna_embed.training.lora import LoraLinear, fuse_lora
 from anna_embed.training.adapter import check_adapter, continued
 
 STILL = {"arguments": {"learning_rate": 0.0, "max_grad_norm": 0.0}}
@@ -162,7 +162,7 @@ def first_step(tiny_model, tmp_path_factory):
     folder = tmp_path_factory.mktemp("first")
     lora = LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="FEATURE_EXTRACTION",
                       init_lora_weights=False)
-    model = get_peft_model(AutoModel.from_pretrained(tiny_model, dtype="float32"), shortened(lora))
+    model = get_peft_model(AutoModel.from_pretrained(tiny_model, dtype="float32"), fuse_lora(lora))
     model.save_pretrained(str(folder), save_embedding_layers=False)
     manifest = {"stage": "train", "base_model": {"name": "org/tiny", "digest": "one"}, "training": {"steps": 9},
                 "rows": {"a": {"train": 5}}, "tasks": {"a": {"kind": "sts", "licence": "CC0 1.0"}}}

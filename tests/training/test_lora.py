@@ -5,7 +5,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
 
-from anna_embed.training.lora import LoraLinear, LowRankUpdate, shortened
+from anna_embed.training.lora import LoraLinear, LowRankUpdate, fuse_lora
 
 
 def layers(dtype=torch.float32, bias=True, **options):
@@ -15,7 +15,7 @@ def layers(dtype=torch.float32, bias=True, **options):
         torch.manual_seed(0)
         config = LoraConfig(r=4, lora_alpha=12, target_modules=["0"], init_lora_weights=False, **options)
         model = nn.Sequential(nn.Linear(24, 16, bias=bias)).to(dtype)
-        made.append(get_peft_model(model, shortened(config) if short else config))
+        made.append(get_peft_model(model, fuse_lora(config) if short else config))
     assert isinstance(made[1].base_model.model[0], LoraLinear)
     return made
 

@@ -23,7 +23,7 @@ from transformers.models.qwen3.modeling_qwen3 import Qwen3RMSNorm
 from transformers.models.qwen3_moe.modeling_qwen3_moe import Qwen3MoeRMSNorm
 from transformers.models.smollm3.modeling_smollm3 import SmolLM3RMSNorm
 
-from anna_embed.training.norms import STOCK, shorten_norms
+from anna_embed.training.norms import STOCK, fuse_norms
 
 CLASSES = [Exaone4RMSNorm, Glm4RMSNorm, GraniteRMSNorm, LlamaRMSNorm, Ministral3RMSNorm, MinistralRMSNorm,
            MistralRMSNorm, MixtralRMSNorm, Phi3RMSNorm, Qwen2RMSNorm, Qwen2MoeRMSNorm, Qwen3RMSNorm, Qwen3MoeRMSNorm,
@@ -36,7 +36,7 @@ def both(kind=LlamaRMSNorm, dtype=torch.float32):
     stock = kind(24).requires_grad_(False)
     nn.init.normal_(stock.weight, 1, 0.5)
     stock.to(dtype)
-    return stock, shorten_norms(nn.Sequential(copy.deepcopy(stock)))[0]
+    return stock, fuse_norms(nn.Sequential(copy.deepcopy(stock)))[0]
 
 
 def outcome(norm, dtype):
@@ -96,7 +96,7 @@ def test_what_somebody_else_has_replaced_is_left_to_them():
     """Else a kernel of the Hub, or the hook that fetches offloaded weights, is lost."""
     norm = LlamaRMSNorm(24)
     norm.forward = theirs = norm.forward
-    shorten_norms(nn.Sequential(norm))
+    fuse_norms(nn.Sequential(norm))
     assert norm.forward is theirs
 
 

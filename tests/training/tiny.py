@@ -21,7 +21,7 @@ from anna_embed.schema import TRIPLETS
 from anna_embed.teacher.guide_vectors import Guide, texts_of
 from anna_embed.teacher.shards import Processes
 from anna_embed.tokens import load_tokenizer
-from anna_embed.training.lora import shortened
+from anna_embed.training.lora import fuse_lora
 from anna_embed.training.trainer import EmbeddingTrainer
 
 KEYS = {"artifacts": "unused", "retrieval_batch_size": 6, "other_batch_size": 4, "num_negatives": 3,
@@ -85,7 +85,7 @@ def trainer(folder, output, *, keys=None, arguments=None, rows=None, dropout=0.0
     model = AutoModel.from_pretrained(folder, dtype=dtype)
     lora = LoraConfig(r=4, lora_alpha=8, lora_dropout=dropout, target_modules="all-linear",
                       task_type="FEATURE_EXTRACTION", init_lora_weights=False)
-    model = get_peft_model(model, shortened(lora))
+    model = get_peft_model(model, fuse_lora(lora))
     config = TrainConfig(**KEYS | (keys or {}))
     encode = guide and guide_of([guide], texts_of(list(tables.values()), config.num_negatives), output)
     made = Recorder(config, {task: TASKS[task] for task in tables}, tables, encode,
