@@ -102,7 +102,7 @@ def write_record(arguments: argparse.Namespace) -> None:
 def show_near_duplicates(arguments: argparse.Namespace) -> None:
     from pathlib import Path
 
-    from anna_embed.artifacts import locate
+    from anna_embed.located import locate
     from anna_embed.fetch import go_offline
 
     if arguments.mirror:

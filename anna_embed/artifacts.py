@@ -8,7 +8,6 @@ before is a hidden folder beside it until then, and takes its place again if a k
 import errno
 import json
 import os
-import re
 import shutil
 import time
 from contextlib import suppress
@@ -21,7 +20,7 @@ from typing import Any, TextIO
 from anna_embed import writer
 from anna_embed.config.base import UNKEYED
 from anna_embed.digests import DESCRIBING, code_digest, digest, digest_of
-from anna_embed.fetch import fetch
+from anna_embed.located import Located
 from anna_embed.origin import code_commit, hardware
 from anna_embed.parsing import RecipeError
 
@@ -30,66 +29,8 @@ KEY = ".key"  # in a folder that is not finished: what it is made from
 BARE = ("train_reranker", "score")  # stages that see bare texts: another instruction changes nothing in them
 ARTIFACTS = ("pairs", "reranker", "scores", "triplets", "adapter", "model", "results")  # in order of descent
 OWN = "trained model"  # what result tables call a model that the export stage made
-HUB_ID = re.compile(r"[A-Za-z0-9_][\w.-]*/[\w.-]+")
 PACKAGES = ("accelerate", "bm25s", "datasets", "huggingface-hub", "mteb", "numpy", "peft", "sentence-transformers",
             "tokenizers", "torch", "transformers", "trl")
-
-
-@dataclass(frozen=True)
-class Located:
-    """Where an input is: a local `path`, or (a source dataset on the Hub) its id; `digest` names its content."""
-
-    reference: str
-    path: str
-    digest: str
-    commit: str | None = None
-
-
-def locate(key: str, reference: str, repo_type: str, mirrors: list[str], download: bool = True) -> Located:
-    """Finds a folder, file or Hub id (`org/name` or `org/name@revision`).
-
-    Args:
-        key (`str`): The key of the recipe that names it, for the error message.
-        reference (`str`): A local path, or a Hub id.
-        repo_type (`str`): `"model"` or `"dataset"`.
-        mirrors (`list[str]`): Looked through in order; if there is one, the network is never asked.
-        download (`bool`): False for datasets that `load_dataset` fetches itself, file by file.
-
-    Raises:
-        [`RecipeError`]: nothing is there.
-    """
-    if not reference.strip():
-        raise RecipeError(f"{key}: names nothing; give a folder or a Hub id (org/name).")
-    if Path(reference).exists():
-        return Located(reference, reference, digest(Path(reference)))
-    name, _, revision = reference.partition("@")
-    for mirror in mirrors:
-        if not Path(mirror).is_dir():
-            raise RecipeError(f"mirror: there is no folder '{mirror}'; give one that holds models/<org>/<name> and "
-                              "datasets/<org>/<name>.")
-        path = Path(mirror) / f"{repo_type}s" / name
-        if HUB_ID.fullmatch(name) and path.is_dir():
-            return Located(reference, str(path), digest(path))
-    beside = Path(name.split("/")[0])
-    if not HUB_ID.fullmatch(name) or beside.name == "artifacts" or (beside.is_dir() and not revision):
-        raise RecipeError(f"{key}: there is nothing at '{reference}'; run the stage that makes it, or give a folder "
-                          "or a Hub id: org/name, or org/name@main if a folder here is called like its organisation.")
-    if mirrors:
-        raise RecipeError(f"{key}: no mirror holds the {repo_type} '{name}' (looked for {repo_type}s/{name} in "
-                          f"{', '.join(mirrors)}); put it there, or leave --mirror out to read it from the Hub.")
-    path, commit = fetch(key, name, revision or None, repo_type, download)
-    return Located(reference, path, f"hub:{commit}", commit)
-
-
-def differ(one: str, other: str) -> bool:
-    """Whether two digests name other content; False where a folder's and a commit of the Hub cannot be compared."""
-    return one != other and one.startswith("hub:") == other.startswith("hub:")
-
-
-def at_commit(base_model: dict[str, Any]) -> str:
-    """The reference of a base model that a manifest names, at the commit that it was used at, if it has one."""
-    name, commit = base_model["name"], base_model.get("commit")
-    return f"{name.partition('@')[0]}@{commit}" if commit else name
 
 
 def read_manifest(folder: str | Path) -> dict[str, Any]:

@@ -10,7 +10,8 @@ import datasets
 from datasets import Dataset, Features, concatenate_datasets, disable_progress_bars, load_dataset
 from datasets.exceptions import DatasetGenerationError
 
-from anna_embed.artifacts import Located, differ, read_manifest
+from anna_embed.artifacts import read_manifest
+from anna_embed.located import Located, differ
 from anna_embed.parsing import RecipeError, in_short
 
 disable_progress_bars()  # the stages show their own, one per task

@@ -89,7 +89,7 @@ def material(config: Settings, number: int) -> tuple[list[str], list[str], dict[
 
 def locate_model(config: Settings) -> str:
     """The base model's folder."""
-    from anna_embed.artifacts import locate
+    from anna_embed.located import locate
     from anna_embed.fetch import go_offline
 
     if config.mirror:

@@ -111,7 +111,7 @@ def draw(facts: dict, file: str) -> None:
 
 
 def main(config: Settings, given: dict) -> None:
-    from anna_embed.artifacts import locate
+    from anna_embed.located import locate
     from anna_embed.fetch import go_offline
     from anna_embed.kinds import KINDS
     from anna_embed.tables import tasks_of

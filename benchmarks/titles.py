@@ -94,6 +94,6 @@ def fill(positives: list[str], others: list[str], size: int) -> list[str]:
 def _rows(dataset, mirror):
     from datasets import load_dataset
 
-    from anna_embed.artifacts import locate
+    from anna_embed.located import locate
 
     return load_dataset(locate("pairs", dataset, "dataset", mirror, download=False).path, split="train")

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from recipes.publish import pushed
 
-from anna_embed.artifacts import CARD, Stage, locate
+from anna_embed.artifacts import CARD, Stage
+from anna_embed.located import locate
 from anna_embed.config import BenchmarkConfig
 from anna_embed.fetch import go_offline
 from anna_embed.parsing import one_sentence, parse

@@ -9,7 +9,8 @@ Publishes  model (SentenceTransformer, merged weights)
 
 from recipes.publish import pushed
 
-from anna_embed.artifacts import Stage, at_commit, differ, locate, read_manifest
+from anna_embed.artifacts import Stage, read_manifest
+from anna_embed.located import at_commit, differ, locate
 from anna_embed.config import ExportConfig, TrainConfig
 from anna_embed.fetch import go_offline
 from anna_embed.parsing import RecipeError, one_sentence, parse

@@ -12,7 +12,8 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from anna_embed.artifacts import ARTIFACTS, MANIFEST, Located, Stage, at_commit, locate, read_manifest
+from anna_embed.artifacts import ARTIFACTS, MANIFEST, Stage, read_manifest
+from anna_embed.located import Located, at_commit, locate
 from anna_embed.digests import digest
 from anna_embed.fetch import go_offline
 from anna_embed.parsing import RecipeError, one_sentence

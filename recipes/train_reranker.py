@@ -11,7 +11,8 @@ from pathlib import Path
 
 from recipes.publish import pushed
 
-from anna_embed.artifacts import Stage, locate
+from anna_embed.artifacts import Stage
+from anna_embed.located import locate
 from anna_embed.config import RerankerConfig
 from anna_embed.fetch import go_offline
 from anna_embed.parsing import RecipeError, one_sentence, parse

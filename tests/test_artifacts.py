@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anna_embed import writer
-from anna_embed.artifacts import Located, Stage, locate, read_manifest
+from anna_embed.artifacts import Stage, read_manifest
+from anna_embed.located import Located, locate
 from anna_embed.config import UNKEYED
 from anna_embed.digests import digest
 from anna_embed.parsing import RecipeError
@@ -298,7 +299,7 @@ def no_network(monkeypatch):
     """Any way to the Hub is an error that no sentence hides."""
     def asked(*args, **kwargs):
         raise AssertionError("the network was asked")
-    monkeypatch.setattr("anna_embed.artifacts.fetch", asked)
+    monkeypatch.setattr("anna_embed.located.fetch", asked)
 
 
 def folder_with(path: Path, text: str) -> str:

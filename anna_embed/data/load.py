@@ -17,7 +17,7 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import LocalEntryNotFoundError
 from huggingface_hub.utils import httpx
 
-from anna_embed.artifacts import Located
+from anna_embed.located import Located
 from anna_embed.data.locate import builder_of
 from anna_embed.parsing import RecipeError, in_short
 

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any
 
-from anna_embed.artifacts import Located
+from anna_embed.located import Located
 from anna_embed.data.audit import Protected, drop_protected, overlaps
 from anna_embed.data.convert import convert
 from anna_embed.data.rows import look_up, lookup_table, read_rows

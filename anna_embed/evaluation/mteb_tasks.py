@@ -21,7 +21,7 @@ from mteb.models import ModelMeta
 from mteb.models.abs_encoder import AbsEncoder
 from mteb.types import PromptType
 
-from anna_embed.artifacts import Located
+from anna_embed.located import Located
 from anna_embed.evaluation import copies
 from anna_embed.evaluation.estimate import Estimate, show_minutes
 from anna_embed.evaluation.heldout import Encode

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from functools import cache, cached_property
 from pathlib import Path
 
-from anna_embed.artifacts import HUB_ID, OWN, Located, read_manifest
+from anna_embed.artifacts import OWN, read_manifest
+from anna_embed.located import HUB_ID, Located
 from anna_embed.config import BenchmarkConfig, TrainConfig
 from anna_embed.evaluation.heldout import Encode
 from anna_embed.evaluation.mteb_prompts import instructed, of_model, prompts_by_task, read_prompts

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from anna_embed import writer
-from anna_embed.artifacts import locate
+from anna_embed.located import locate
 from anna_embed.digests import digest
 from anna_embed.model.chunks import chunks
 from anna_embed.model.text_files import STDIN, open_texts

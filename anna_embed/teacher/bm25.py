@@ -83,11 +83,11 @@ class BM25:
         return self.index.get_scores(terms) if terms else np.zeros(self.size, np.float32)
 
     def top_k(self, queries: list[str], k: int) -> list[np.ndarray]:
-        """Indices of the k best passages of each query, as `best` takes them from its scores."""
-        return [best(self.scores(query), k) for query in queries]
+        """Indices of the k best passages of each query, as `best_matching` takes them from its scores."""
+        return [best_matching(self.scores(query), k) for query in queries]
 
 
-def best(scores: np.ndarray, k: int) -> np.ndarray:
+def best_matching(scores: np.ndarray, k: int) -> np.ndarray:
     """Indices of the k highest scores, best first, equal scores in the passages' order.
 
     Passages that share no term with the query are never among them: they would be the first of the corpus, for every

@@ -9,7 +9,7 @@ import pyarrow as pa
 from anna_embed.parsing import RecipeError
 from anna_embed.schema import SCORES
 from anna_embed.teacher.batches import score_in_batches
-from anna_embed.teacher.bm25 import BM25, best
+from anna_embed.teacher.bm25 import BM25, best_matching
 from anna_embed.teacher.corpus import Corpus
 from anna_embed.teacher.flat import lists
 from anna_embed.teacher.fusion import rrf
@@ -51,7 +51,7 @@ class Teacher:
         unions, lexical, counts = [], [], Counter({"queries": len(queries)})
         for query, near in zip(queries, nearest, strict=True):
             scores, right = self.bm25.scores(query["query"]), np.asarray(query["places"])
-            found = best(scores, self.config.depth)
+            found = best_matching(scores, self.config.depth)
             unions.append(np.unique(np.concatenate([found, near, right])))
             lexical.append(scores[unions[-1]])
             by_words, by_meaning = np.isin(right, found), np.isin(right, near)

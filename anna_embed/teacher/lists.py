@@ -6,7 +6,7 @@ import numpy as np
 
 from anna_embed.parsing import RecipeError
 from anna_embed.teacher import dense
-from anna_embed.teacher.bm25 import BM25, best
+from anna_embed.teacher.bm25 import BM25, best_matching
 from anna_embed.teacher.fusion import rrf
 
 
@@ -45,7 +45,7 @@ def training_lists(pairs: list[dict], ids: list[str], texts: list[str], queries:
         own, ranked = place[pair["positive_id"]], found[n]
         if bm25:
             lexical = bm25.scores(pair["query"])
-            ranked = np.union1d(ranked, best(lexical, wanted))
+            ranked = np.union1d(ranked, best_matching(lexical, wanted))
             ranked = ranked[np.argsort(-rrf([lexical[ranked], passages[ranked] @ queries[n]], ranked), kind="stable")]
         hard = [int(p) for p in ranked if int(p) not in positives[pair["query_id"]]][: config.hard_from]
         chosen = [own, *draw.sample(hard, min(config.list_size - 1, len(hard)))]

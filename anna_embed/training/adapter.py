@@ -10,7 +10,8 @@ from safetensors import SafetensorError
 from transformers import AutoModel
 from trl import get_peft_config
 
-from anna_embed.artifacts import Located, differ, read_manifest
+from anna_embed.artifacts import read_manifest
+from anna_embed.located import Located, differ
 from anna_embed.origin import licence_of
 from anna_embed.parsing import RecipeError, in_short
 from anna_embed.training.lora import fuse_lora

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from anna_embed.artifacts import Located, locate
+from anna_embed.located import Located, locate
 from anna_embed.parsing import RecipeError
 
 

@@ -4,7 +4,8 @@ import json
 import signal
 from pathlib import Path
 
-from anna_embed.artifacts import LOG, Located
+from anna_embed.artifacts import LOG
+from anna_embed.located import Located
 from anna_embed.origin import licence_of
 from anna_embed.training.held_out import scores_of
 

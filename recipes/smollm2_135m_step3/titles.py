@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from anna_embed.artifacts import locate
+from anna_embed.located import locate
 from anna_embed.data.load import load_rows
 from anna_embed.fetch import go_offline
 from anna_embed.parsing import one_sentence

@@ -8,7 +8,8 @@ import pytest
 from datasets import ClassLabel, Features, List, Value
 
 from anna_embed.__main__ import main
-from anna_embed.artifacts import Located, digest
+from anna_embed.artifacts import digest
+from anna_embed.located import Located
 from anna_embed.data.locate import locate_source
 from anna_embed.data.pairs import read_pairs
 from anna_embed.data.source import Source

@@ -8,7 +8,8 @@ from mteb.models import ModelMeta
 from mteb.results import TaskResult
 from small import TASKS
 
-from anna_embed.artifacts import Stage, locate
+from anna_embed.artifacts import Stage
+from anna_embed.located import locate
 from anna_embed.evaluation.compare import BENCHMARK
 from anna_embed.model.encode import lay_out_untrained
 from anna_embed.schema import RESULTS

@@ -10,7 +10,7 @@ from datasets import load_dataset
 from mteb_copies import STS, write
 from small import SENTENCES
 
-from anna_embed.artifacts import Located, locate
+from anna_embed.located import Located, locate
 from anna_embed.config import BenchmarkConfig
 from anna_embed.data.sources import SOURCES
 from anna_embed.evaluation.estimate import Estimate, amount

@@ -16,7 +16,8 @@ from sentence_transformers import SentenceTransformer
 from small import SENTENCES
 from transformers import BloomConfig
 
-from anna_embed.artifacts import Located, read_manifest
+from anna_embed.artifacts import read_manifest
+from anna_embed.located import Located
 from anna_embed.config import BenchmarkConfig
 from anna_embed.evaluation.panel import Part, load_task
 from anna_embed.evaluation.scored_model import ScoredModel

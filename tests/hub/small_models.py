@@ -9,7 +9,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
     AutoModel, BertConfig, BertForSequenceClassification, LlamaConfig, LlamaModel, PreTrainedTokenizerFast)
 
-from anna_embed.artifacts import Stage, locate
+from anna_embed.artifacts import Stage
+from anna_embed.located import locate
 from anna_embed.schema import RESULTS, SCORES
 from anna_embed.tables import columns_of, write_split
 

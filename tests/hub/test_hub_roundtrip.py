@@ -15,7 +15,8 @@ from datasets import get_dataset_config_names, load_dataset
 from peft import PeftModel
 from sentence_transformers import CrossEncoder, SentenceTransformer
 from transformers import AutoModel, AutoTokenizer
-from anna_embed.artifacts import locate, read_manifest
+from anna_embed.artifacts import read_manifest
+from anna_embed.located import locate
 from anna_embed.schema import PAIRS
 from anna_embed.tables import read_split
 

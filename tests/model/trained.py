@@ -8,7 +8,8 @@ from peft import LoraConfig, get_peft_model
 from small import TASKS, triplet_rows
 from transformers import AutoModel
 
-from anna_embed.artifacts import Stage, locate
+from anna_embed.artifacts import Stage
+from anna_embed.located import locate
 from anna_embed.schema import TRIPLETS
 from anna_embed.tables import data_files, write_split
 

@@ -12,7 +12,7 @@ from small import SENTENCES
 from anna_embed.config.data import STEMMERS, STOP_WORDS
 from anna_embed.parsing import RecipeError
 from anna_embed.teacher import postings
-from anna_embed.teacher.bm25 import BM25, best
+from anna_embed.teacher.bm25 import BM25, best_matching
 
 
 def textbook(query, passages, k1, b):
@@ -146,4 +146,4 @@ def test_best_of_many(scores, k):
     """A partial sort must not lose the order of equal scores."""
     scores = np.array(scores, np.float32)
     order = np.argsort(-scores, kind="stable")[:k]
-    assert best(scores, k).tolist() == order[scores[order] > 0].tolist()
+    assert best_matching(scores, k).tolist() == order[scores[order] > 0].tolist()

@@ -14,7 +14,7 @@ from sentence_transformers.sentence_transformer.modules import Normalize, Poolin
 from small import TASKS, triplet_rows
 from transformers import AutoModel, TrainingArguments
 
-from anna_embed.artifacts import locate
+from anna_embed.located import locate
 from anna_embed.config import TrainConfig
 from anna_embed.evaluation.in_training import HeldOutScores
 from anna_embed.schema import TRIPLETS
