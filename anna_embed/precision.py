@@ -6,6 +6,8 @@ from functools import cache
 
 import torch
 
+from anna_embed.parsing import RecipeError
+
 RUNS = 5  # of each type in turns; the fastest counts, so that other work on the machine does not
 
 
@@ -42,6 +44,15 @@ def is_slow(dtype: str, device: str) -> bool:
 def fastest_device() -> str:
     """Where models run unless somebody says otherwise."""
     return str(torch.accelerator.current_accelerator() or "cpu") if torch.accelerator.is_available() else "cpu"
+
+
+def check_device(device: str) -> None:
+    """Raises [`RecipeError`] if this machine has no such device."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError):  # torch was built without it
+        raise RecipeError(f"device: this machine has no '{device}'; write cpu or cuda:0, or leave it out for the "
+                          "fastest there is.") from None
 
 
 def note_if_slow(dtype: str, device: str, remedy: str) -> None:

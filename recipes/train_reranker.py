@@ -53,6 +53,7 @@ def main(config: RerankerConfig, given: dict) -> None:
     from anna_embed.teacher.lists import training_lists
     from anna_embed.tokens import check_words
     from anna_embed.training.checkpoints import MarkComplete, last_complete
+    from anna_embed.weights import check_weights
 
     # ---- read: lists of one positive and hard negatives, with soft targets ------------------------------------------
     pairs_folder = stage.parents["pairs"].path
@@ -84,6 +85,7 @@ def main(config: RerankerConfig, given: dict) -> None:
                          activation_fn=torch.nn.Identity(), model_kwargs={"dtype": "float32", **attention},
                          config_kwargs=NO_DROPOUT)
     check_words(model.tokenizer, stage.parents["base_model"].path, "base_model")
+    check_weights(model.transformers_model.base_model, stage.parents["base_model"].path, "base_model")  # less its head
     # Half the parameters of a small encoder, and minutes of training move them hardly at all.
     model.model.get_input_embeddings().weight.requires_grad_(False)
     checkpoints = work / ".checkpoints"

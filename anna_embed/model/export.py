@@ -9,6 +9,7 @@ from anna_embed.engine import embed
 from anna_embed.model.layout import portable_config, portable_tokenizer, write_layout
 from anna_embed.parsing import RecipeError
 from anna_embed.tokens import tokenize
+from anna_embed.weights import check_weights
 
 FLOAT32_TOLERANCE = 1e-4  # of a coordinate of a unit vector; float32 rounding gives about 1e-6
 BFLOAT16_COSINE = 0.99  # weights rounded to 8 bits of mantissa move a vector by about this much at most
@@ -22,13 +23,14 @@ def load_adapted(base: str, adapters: list[str]):
     side by side in one adapter, as the mean of A and the mean of B would not give the mean of B A.
 
     Raises:
-        [`RecipeError`]: they do not fit together.
+        [`RecipeError`]: they do not fit together, or the base lacks weights.
     """
     from peft import PeftModel
     from peft.tuners.lora import LoraLayer
     from transformers import AutoModel
 
     model = AutoModel.from_pretrained(base, dtype=torch.float32)
+    check_weights(model, base, "base_model")
     names = [str(number) for number in range(len(adapters))]
     for name, adapter in zip(names, adapters):
         try:

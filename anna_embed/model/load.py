@@ -11,12 +11,15 @@ from sentence_transformers.util import truncate_embeddings
 from sentence_transformers.util.decorators import deprecated_kwargs
 from torch.nn.functional import normalize
 from tqdm.auto import tqdm
+from transformers import PreTrainedModel
 
 from anna_embed.engine.prefill import PrefixStates, pool_lists
 from anna_embed.model.asked import ROLES, asked_prompt, document_prompt
 from anna_embed.model.chunks import chunks
 from anna_embed.model.text_files import is_unicode
 from anna_embed.parsing import RecipeError, in_short
+from anna_embed.precision import check_device
+from anna_embed.weights import check_weights
 
 TOKENS_OF_A_TEXT = 32  # by which a batch size in texts becomes a budget in tokens
 CHARACTERS_OF_A_TOKEN = 4  # about, in English
@@ -153,13 +156,19 @@ def open_model(path_or_id: str, **kwargs) -> Embedder:
     """Any SentenceTransformer; what cannot be loaded is told in one sentence.
 
     Raises:
-        [`RecipeError`]: the folder or repository is none, or is damaged.
+        [`RecipeError`]: the folder or repository is none, or is damaged, or lacks weights; or there is no such device.
     """
+    if kwargs.get("device") is not None:
+        check_device(kwargs["device"])
     try:
-        return Embedder(path_or_id, **kwargs)
-    except (OSError, ValueError, RuntimeError, AssertionError, SafetensorError) as error:  # no such file, or device
-        raise RecipeError(f"model: '{path_or_id}' cannot be loaded ({in_short(error)}); give the folder or Hub id of "
-                          "a SentenceTransformer or a decoder.") from None
+        model = Embedder(path_or_id, **kwargs)
+    except (OSError, ValueError, RuntimeError, AssertionError, TypeError, SafetensorError) as error:
+        # A wrong type is what the library says where a module's config.json, say that of 1_Pooling, is not.
+        raise RecipeError(f"model: '{path_or_id}' cannot be loaded ({in_short(error)}); fetch it again, or give the "
+                          "folder or Hub id of a SentenceTransformer or a decoder.") from None
+    if isinstance(model.transformers_model, PreTrainedModel):  # no static embeddings, and not another backend's
+        check_weights(model.transformers_model, path_or_id, "model")
+    return model
 
 
 def load_embedder(path_or_id: str, **kwargs) -> Embedder:

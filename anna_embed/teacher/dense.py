@@ -21,21 +21,24 @@ def load(path: str, dtype: str = "float32", device: str | None = None, key: str 
     """A SentenceTransformer with weights of the given type. `key` is the recipe's key that names it.
 
     Raises:
-        [`RecipeError`]: there is no such model in the folder.
+        [`RecipeError`]: there is no such model in the folder, or it lacks weights.
     """
     from safetensors import SafetensorError
     from sentence_transformers import SentenceTransformer
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from anna_embed.tokens import check_words
+    from anna_embed.weights import check_weights
 
     try:
         model = aligned(SentenceTransformer(path, model_kwargs={"dtype": dtype}, device=device))
-    except (OSError, ValueError, SafetensorError) as error:
+    except (OSError, ValueError, TypeError, SafetensorError) as error:  # a type: where 1_Pooling/config.json is not
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise
-        raise RecipeError(f"{key}: '{path}' is no SentenceTransformer ({in_short(error)}); name the folder or Hub id "
-                          "of one.") from None
+        raise RecipeError(f"{key}: '{path}' is no SentenceTransformer ({in_short(error)}); fetch it again, or name "
+                          "the folder or Hub id of one.") from None
+    if isinstance(model.transformers_model, PreTrainedModel):  # of static embeddings there is none
+        check_weights(model.transformers_model, path, key)
     if isinstance(model.tokenizer, PreTrainedTokenizerBase):  # not of static embeddings
         check_words(model.tokenizer, path, key)
     return model

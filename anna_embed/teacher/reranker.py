@@ -16,13 +16,15 @@ def load(path: str, max_length: int, dtype: str = "float32", device: str | None 
     """A cross-encoder whose `predict` gives raw logits.
 
     Raises:
-        [`RecipeError`]: the model has no trained head with one output. (The library would make up a random one.)
+        [`RecipeError`]: the model has no trained head with one output, or lacks other weights. (The library would make
+            up random ones.)
     """
     import torch
     from safetensors import SafetensorError
     from sentence_transformers import CrossEncoder
 
     from anna_embed.tokens import check_words
+    from anna_embed.weights import check_weights
 
     config, note = _config(path, "reranker"), Path(path, "config_sentence_transformers.json")
     classifier = (config.architectures or [""])[0].endswith("ForSequenceClassification")
@@ -43,22 +45,8 @@ def load(path: str, max_length: int, dtype: str = "float32", device: str | None 
         raise RecipeError(f"reranker: cannot read the weights of '{path}' ({in_short(error)}); fetch them "
                           "again.") from None
     check_words(model.tokenizer, path, "reranker")
-    if classifier:
-        _check_head(path, model.transformers_model)
+    check_weights(model.transformers_model, path, "reranker")
     return model
-
-
-def _check_head(path, model):
-    """Weights that a checkpoint lacks are drawn at random, in each process others, with no more than a warning."""
-    from safetensors import safe_open
-
-    files = sorted(Path(path).glob("*.safetensors"))
-    there = {name for file in files for name in safe_open(file, "pt").keys()}
-    lost = [name for name, _ in model.named_parameters()
-            if not name.startswith(f"{model.base_model_prefix}.") and name not in there]
-    if files and lost:
-        raise RecipeError(f"reranker: '{path}' lacks the weights {', '.join(lost)}, so its scores would be random; "
-                          "name a cross-encoder with its head, or train one with recipes.train_reranker.")
 
 
 def check_length(path: str, max_length: int, key: str) -> None:

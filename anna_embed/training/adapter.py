@@ -15,6 +15,7 @@ from anna_embed.located import Located, differ
 from anna_embed.origin import licence_of
 from anna_embed.parsing import RecipeError, in_short
 from anna_embed.training.lora import fuse_lora
+from anna_embed.weights import check_weights
 
 # Keys of `trl.ModelConfig` that may be said again, if they say what the adapter has; all others it brings along.
 HAS = {"lora_r": "r", "lora_alpha": "lora_alpha", "lora_dropout": "lora_dropout"}
@@ -25,17 +26,20 @@ def load_base(path: str, model_args):
     """The base model in the type that the recipe says.
 
     Raises:
-        [`RecipeError`]: it is damaged, or there is no such type or attention, or what it needs is not installed.
+        [`RecipeError`]: it is damaged or lacks weights, or there is no such type or attention, or what it needs is not
+            installed.
     """
     try:
-        return AutoModel.from_pretrained(path, dtype=model_args.dtype,
-                                         attn_implementation=model_args.attn_implementation)
+        model = AutoModel.from_pretrained(path, dtype=model_args.dtype,
+                                          attn_implementation=model_args.attn_implementation)
     except (ImportError, AttributeError, ValueError, OSError, SafetensorError) as error:
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise
         raise RecipeError(f"model_name_or_path: '{path}' cannot be loaded ({in_short(error)}); mend that folder, or "
                           f"the keys dtype: {model_args.dtype} and attn_implementation: "
                           f"{model_args.attn_implementation}.") from None
+    check_weights(model, path, "model_name_or_path")
+    return model
 
 
 def with_adapter(model, parents: dict[str, Located], given: dict, model_args) -> tuple[PeftModel, dict, dict]:

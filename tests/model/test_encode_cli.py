@@ -228,7 +228,7 @@ def test_wrong_texts(model, corpus, content, sentence):
 @pytest.mark.parametrize("arguments, sentence", [
     (["--prompt_name", "quer"], "prompt_name: the model has no prompt 'quer'; it has query, document, sums"),
     (["--prompt", " ".join(SENTENCES * 3)], "prompt: it has .* tokens, and the model reads 1024"),
-    (["--model", "nowhere"], "model: there is nothing at 'nowhere'"), (["--device", "cuda:9"], "cannot be loaded"),
+    (["--model", "nowhere"], "model: there is nothing at 'nowhere'"), (["--device", "cuda:9"], "device: this"),
     (["--input", "none.txt"], "input: there is no file 'none.txt'"), (["--output", "a.csv"], "output: 'a.csv' is"),
     (["--column", "body"], "line 1 .* has no column 'body' .it has _id, title, text."),
 ])

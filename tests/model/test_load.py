@@ -270,18 +270,33 @@ def spoil_weights(folder):
     (folder / "model.safetensors").write_bytes(b"none")
 
 
+def lose_a_weight(folder):
+    weights = load_file(folder / "model.safetensors")
+    del weights["layers.1.mlp.down_proj.weight"]
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+
+
 @pytest.mark.parametrize("spoil, sentence", [
     (spoil_config, "cannot be loaded .*not a valid JSON"), (spoil_pooling, r"last token's state \(pooling: mean\)"),
     (spoil_weights, "cannot be loaded .*header"), (shutil.rmtree, "cannot be loaded .* not found"),
     (lambda folder: (folder / "model.safetensors").unlink(), "cannot be loaded .*no file named model.safetensors"),
-], ids=["config", "pooling", "weights", "nothing", "no weights"])
+    (lambda folder: (folder / "1_Pooling" / "config.json").unlink(), "cannot be loaded .*Pooling.*; fetch it again"),
+    (lose_a_weight, "lacks the weights layers.1.mlp.down_proj.weight, which would be drawn at random; fetch it again"),
+], ids=["config", "pooling", "weights", "nothing", "no weights", "no pooling", "a weight less"])
 def test_what_is_no_model(folders, tmp_path, spoil, sentence):
     """If this fails, a wrong path or a broken download ends in a traceback, or a model that pools otherwise gives
-    vectors of last tokens that mean nothing."""
+    vectors of last tokens that mean nothing, or one that was drawn in part gives others every time."""
     shutil.copytree(folders["llama"], tmp_path / "model")
     spoil(tmp_path / "model")
     with pytest.raises(RecipeError, match=f"model: '{tmp_path}/model' .*{sentence}"):
         anna_embed.load(str(tmp_path / "model"))
+
+
+@pytest.mark.parametrize("device", ["foo", "cuda:9"])
+def test_a_device_that_is_not_there(folders, device):
+    """If this fails, one looks for what is wrong with the model."""
+    with pytest.raises(RecipeError, match=f"device: this machine has no '{device}'; write cpu or cuda:0"):
+        anna_embed.load(str(folders["llama"]), device=device)
 
 
 def test_weights_that_are_no_numbers(folders, tmp_path):

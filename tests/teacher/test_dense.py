@@ -3,6 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+from tiny_teacher import save_encoder
+from transformers import BertModel
 
 from anna_embed.parsing import RecipeError
 from anna_embed.teacher import dense
@@ -72,6 +75,24 @@ def test_a_folder_that_is_no_model(tmp_path):
     """If this fails, a wrong path is a traceback."""
     with pytest.raises(RecipeError, match="guide: '.*' is no SentenceTransformer"):
         dense.load(str(tmp_path), key="guide")
+
+
+def test_a_model_in_part(tmp_path):
+    """If this fails, all teacher scores come from weights that were drawn at random, or what is missing is a
+    traceback; or an encoder that was stored without its pooler, which nobody uses, is refused."""
+    save_encoder(tmp_path / "encoder", BertModel)
+    file = tmp_path / "encoder" / "model.safetensors"
+    weights = {name: w for name, w in load_file(file).items() if not name.startswith("pooler.")}
+    save_file(weights, file, {"format": "pt"})
+    folder = tmp_path / "dense"
+    dense.load(str(tmp_path / "encoder")).save_pretrained(str(folder))
+    lost = "encoder.layer.0.output.dense.bias"
+    save_file({name: w for name, w in weights.items() if name != lost}, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(RecipeError, match=f"guide: '.*' lacks the weights {lost}, which .*; fetch it again"):
+        dense.load(str(folder), key="guide")
+    (folder / "1_Pooling" / "config.json").unlink()
+    with pytest.raises(RecipeError, match="guide: '.*' is no SentenceTransformer .*Pooling.*; fetch it again"):
+        dense.load(str(folder), key="guide")
 
 
 def test_weights_on_even_addresses():

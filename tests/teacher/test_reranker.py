@@ -69,12 +69,17 @@ def test_no_random_heads(save, kind, outputs, sentence):
 
 
 def test_a_checkpoint_in_part(save, tmp_path):
-    """If this fails, a head that was drawn at random scores all candidates, or a broken file is a traceback."""
+    """If this fails, a model that was drawn in part at random scores all candidates, or a broken file is a traceback."""
     folder, model, _ = save(BertForSequenceClassification, 1)
     folder, weights = Path(folder), model.state_dict()
     save_file({name: weight for name, weight in weights.items() if not name.startswith("classifier")},
               folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(RecipeError, match="lacks the weights classifier.weight, classifier.bias, so its scores would"):
+    with pytest.raises(RecipeError, match="lacks the weights classifier.weight, classifier.bias, which would be"):
+        reranker.load(str(folder), 64)
+    lost = "bert.encoder.layer.0.intermediate.dense.weight"
+    save_file({name: weight for name, weight in weights.items() if name != lost}, folder / "model.safetensors",
+              metadata={"format": "pt"})
+    with pytest.raises(RecipeError, match=f"lacks the weights {lost}, which would be .*; fetch it again"):
         reranker.load(str(folder), 64)
     (folder / "model.safetensors").write_bytes(b"version https://git-lfs.github.com/spec/v1")
     with pytest.raises(RecipeError, match="reranker: cannot read the weights of '.*' .*; fetch them again"):
