@@ -10,28 +10,33 @@ Publishes  model (SentenceTransformer, merged weights)
 from recipes.publish import pushed
 
 from anna_embed.artifacts import Stage, read_manifest
-from anna_embed.located import at_commit, differ, locate
+from anna_embed.located import Located, at_commit, differ, locate
 from anna_embed.config import ExportConfig, TrainConfig
 from anna_embed.fetch import go_offline
 from anna_embed.parsing import RecipeError, one_sentence, parse
 
 
 def plan(config: ExportConfig, given: dict) -> Stage:
-    adapter = locate("adapter", config.input("adapter"), "model", config.mirror)
-    base = read_manifest(adapter.path).get("base_model", {})
-    if not base.get("name"):
-        raise RecipeError(f"adapter: '{adapter.reference}' has no manifest.json that names its base_model; give an "
-                          "adapter made by the train stage.")
+    adapter, base = adapter_of("adapter", config.input("adapter"), config.mirror)
     parents = {"adapter": adapter, "base_model": locate("base_model", at_commit(base), "model", config.mirror),
                "triplets": locate("triplets", config.input("triplets"), "dataset", config.mirror)}
     for number, other in enumerate(config.average):
-        parents[f"average.{number}"] = found = locate("average", other, "model", config.mirror)
-        its = read_manifest(found.path).get("base_model", {})
-        if its.get("name") != base["name"] or differ(its["digest"], base["digest"]):
-            raise RecipeError(f"average: '{other}' was trained on {its.get('name')}, and '{adapter.reference}' on "
+        parents[f"average.{number}"], its = adapter_of("average", other, config.mirror)
+        if its["name"] != base["name"] or differ(its["digest"], base["digest"]):
+            raise RecipeError(f"average: '{other}' was trained on {its['name']}, and '{adapter.reference}' on "
                               f"{base['name']}, or on another version of it; only adapters of one base can be "
                               "averaged.")
     return Stage("export", f"{config.artifacts}/model", given, parents)
+
+
+def adapter_of(key: str, reference: str, mirrors: list[str]) -> tuple[Located, dict]:
+    """An adapter, and what its manifest says of its base."""
+    adapter = locate(key, reference, "model", mirrors)
+    base = read_manifest(adapter.path).get("base_model", {})
+    if not base.get("name"):
+        raise RecipeError(f"{key}: '{reference}' holds no adapter with a manifest.json that names its base_model; "
+                          "give an adapter made by the train stage.")
+    return adapter, base
 
 
 def main(config: ExportConfig, given: dict) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from anna_embed.config import TrainConfig
 from anna_embed.model.text_files import is_unicode
-from anna_embed.parsing import RecipeError
+from anna_embed.parsing import RecipeError, check_type
 from anna_embed.prompts import fitted_prompt, last_instruction, query_prompt
 
 ROLES = ("query", "document")  # what `encode_query` and `encode_document` give as the task; they choose a prompt too
@@ -25,8 +25,10 @@ def asked_prompt(model, prompt: str | None, task: str | None, instruction: str |
             stored ones. Each side is cut to the 256 tokens that training allows by default.
 
     Raises:
-        [`RecipeError`]: there is no such task, or what is given does not go together or is no pair of strings.
+        [`RecipeError`]: there is no such task, or what is given does not go together, is no string or no pair of them.
     """
+    check_type("prompt", prompt, str | None)
+    check_type("instruction", instruction, str | None)
     if task in ROLES:
         task, prompt = None, model.prompts.get(task) if prompt is None else prompt
     if task is not None and instruction is not None:

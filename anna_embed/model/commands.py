@@ -63,7 +63,7 @@ def _loader(arguments, **asked):
     if arguments.mirror:
         go_offline()
 
-    from anna_embed.model.vector_files import How, Loader
+    from anna_embed.model.loader import How, Loader
 
     how = How(arguments.model, dtype=arguments.dtype, truncate_dim=arguments.truncate_dim, **asked)
     return Loader(how, arguments.mirror, arguments.device)

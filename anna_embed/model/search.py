@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from anna_embed.model.loader import Loader, check_prompt_name
 from anna_embed.model.text_files import STDIN, TextFile, open_texts
-from anna_embed.model.vector_files import Loader, check_prompt_name, write_vectors
+from anna_embed.model.vector_files import write_vectors
 from anna_embed.parsing import RecipeError
 
 PART = 2**16  # vectors scored at a time: 150 MB of 576 float32 numbers each
@@ -32,7 +33,7 @@ def search(corpus: str, queries: list[str], vectors: str | None, column: str | N
         corpus (`str`): A `.txt` or `.jsonl` file.
         queries (`list[str]`): What is looked for.
         vectors (`str`, *optional*): The `.npy` file that keeps the corpus' vectors; `<corpus>.npy` by default. It is
-            made if it is not there or was made from something else.
+            made if it is not there, and again if the corpus, the model or an option has changed.
         column (`str`, *optional*): Where the text stands in each object.
         load ([`Loader`]): The model, and how it encodes the corpus.
         prompt_name (`str`, *optional*): The queries' stored prompt; that of `encode_query` by default.

@@ -21,11 +21,16 @@ class TextFile:
         path (`Path`): The file.
         column (`str`, *optional*): Where the text stands in each object; None for a text a line.
         key (`str`): The option that names the file, for error messages.
+        piped (`bool`): It was the standard input.
     """
 
     path: Path
     column: str | None
     key: str = "input"
+    piped: bool = False
+
+    def __str__(self) -> str:
+        return "the standard input" if self.piped else f"'{self.path}'"
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
         """Id and text of each. A text without an id gets its number; blank lines count in a `.txt` only.
@@ -45,8 +50,8 @@ class TextFile:
                         continue
                     number += 1
             except UnicodeDecodeError:
-                raise RecipeError(f"{self.key}: '{self.path}' is not UTF-8; convert it, for example with "
-                                  "iconv -t utf-8.") from None
+                raise RecipeError(f"{self.key}: {self} is not UTF-8; convert it, for example with iconv -t "
+                                  "utf-8.") from None
 
     def count(self) -> int:
         """How many texts it holds; reads all of it, so that a wrong line is found before hours of work.
@@ -56,7 +61,7 @@ class TextFile:
         """
         number = sum(1 for _ in self)
         if number == 0:
-            raise RecipeError(f"{self.key}: '{self.path}' holds no texts; give a file with at least one.")
+            raise RecipeError(f"{self.key}: {self} holds no texts; give at least one.")
         return number
 
     def _parsed(self, line, at, number):
@@ -82,7 +87,7 @@ class TextFile:
         return name, text
 
     def _wrong(self, at, what, remedy):
-        return RecipeError(f"{self.key}: line {at} of '{self.path}' {what}; {remedy}.")
+        return RecipeError(f"{self.key}: line {at} of {self} {what}; {remedy}.")
 
 
 def is_unicode(text: str) -> bool:
@@ -111,7 +116,7 @@ def open_texts(key: str, path: str, column: str | None, work: Path) -> TextFile:
         kept = work / "input"
         with kept.open("wb") as file:
             shutil.copyfileobj(sys.stdin.buffer, file)
-        return TextFile(kept, column, key)
+        return TextFile(kept, column, key, piped=True)
     file = Path(path)
     if not file.is_file():
         raise RecipeError(f"{key}: there is no file '{path}'; give a .jsonl or .txt file.")

@@ -8,16 +8,15 @@ import hashlib
 import json
 import shutil
 import time
-from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from anna_embed import writer
-from anna_embed.located import locate
 from anna_embed.digests import digest
 from anna_embed.model.chunks import chunks
+from anna_embed.model.loader import Loader, check_prompt_name
 from anna_embed.model.text_files import STDIN, open_texts
 from anna_embed.parsing import RecipeError
 
@@ -26,61 +25,13 @@ END = 2**16  # bytes at both ends of a file
 KEY, DONE, VECTORS = ".key", "done", "vectors.npy"
 
 
-@dataclass(frozen=True)
-class How:
-    """What vectors depend on beside the texts.
-
-    Args:
-        model (`str`): A folder or Hub id.
-        prompt_name (`str`, *optional*), prompt (`str`, *optional*): As for `encode`.
-        document (`bool`): The texts are documents to be found: `encode_document` knows which prompt they get.
-        dtype (`str`): Type of the weights; `auto` is what they are stored in.
-        truncate_dim (`int`, *optional*): Numbers of a vector that are kept.
-    """
-
-    model: str
-    prompt_name: str | None = None
-    prompt: str | None = None
-    document: bool = False
-    dtype: str = "auto"
-    truncate_dim: int | None = None
-
-    @property
-    def made_from(self) -> dict:
-        """All but the model's name: its content counts."""
-        return {key: value for key, value in asdict(self).items() if key != "model"}
-
-
-class Loader:
-    """The model, located at once and loaded when it is first needed."""
-
-    def __init__(self, how: How, mirror: list[str], device: str | None):
-        self.how, self.device, self.model = how, device, None
-        self.located = locate("model", how.model, "model", mirror)
-
-    def __call__(self):
-        if self.model is None:
-            from anna_embed.model.load import load_embedder
-            from anna_embed.precision import note_if_slow
-
-            self.model = load_embedder(self.located.path, device=self.device, model_kwargs={"dtype": self.how.dtype})
-            note_if_slow(str(self.model.dtype).removeprefix("torch."), self.model.device.type, "--dtype float32")
-        return self.model
-
-
-def check_prompt_name(model, name: str | None) -> None:
-    """Raises [`RecipeError`] unless the model has a prompt of that name."""
-    if name is not None and name not in model.prompts:
-        raise RecipeError(f"prompt_name: the model has no prompt '{name}'; it has {', '.join(model.prompts)}.")
-
-
 def write_vectors(key: str, path: str, output: str, column: str | None, load: Loader, batch_size: int) -> None:
     """Encodes a file of texts into a file of vectors, in the texts' order.
 
     Args:
         key (`str`), path (`str`), column (`str`, *optional*): As for [`text_files.open_texts`].
         output (`str`): An `.npy` file of shape (texts, dimension), or a `.parquet` file with the columns `id`, `text`
-            and `embedding`; float32.
+            and `embedding`; float32. A search (`key` is `corpus`) replaces no file of another input.
         load ([`Loader`]): The model, and what is asked of it.
         batch_size (`int`): As for `encode`.
 
@@ -97,6 +48,10 @@ def write_vectors(key: str, path: str, output: str, column: str | None, load: Lo
     if path != STDIN and Path(output).exists() and not work.exists() and _is_current(
             output, _made_from(open_texts(key, path, column, work), load)):
         return print(f"encode: {output} is up to date")
+    source = _told(output).get("input", path)
+    if key == "corpus" and Path(output).exists() and Path(source).resolve() != Path(path).resolve():
+        raise RecipeError(f"vectors: '{output}' holds those of '{source}'; name another file for those of '{path}', "
+                          "or delete it.")
     work.mkdir(parents=True, exist_ok=True)
     with writer.claim("encode", work) or (work / writer.LOCK).open("a"):
         try:
@@ -130,7 +85,7 @@ def _encode_all(texts, number, load, batch_size, work, key):
     model, how, file = load(), load.how, work / VECTORS
     check_prompt_name(model, how.prompt_name)
     encode = model.encode_document if how.document else model.encode
-    dimension = min(how.truncate_dim or model.get_embedding_dimension(), model.get_embedding_dimension())
+    dimension = how.truncate_dim or model.get_embedding_dimension()
     if _read(work / KEY) != key or not file.is_file():
         (work / KEY).unlink(missing_ok=True)  # before the file that it is the key of
         np.lib.format.open_memmap(file, "w+", np.float32, (number, dimension)).flush()
@@ -182,11 +137,16 @@ def _write_parquet(vectors, texts, file):
             parquet.write_table(pa.table([pa.array(ids), pa.array(strings), embedding], schema=schema))
 
 
-def _is_current(output, made_from):
+def _told(output):
+    """What the note beside a file says of it."""
     try:
-        about = json.loads(_note(output).read_text(encoding="utf-8"))
+        return json.loads(_note(output).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return False
+        return {}
+
+
+def _is_current(output, made_from):
+    about = _told(output)
     return Path(output).is_file() and made_from.items() <= about.items() and about.get("ends") == _ends(Path(output))
 
 

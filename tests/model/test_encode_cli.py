@@ -230,12 +230,22 @@ def test_wrong_texts(model, corpus, content, sentence):
     (["--prompt", " ".join(SENTENCES * 3)], "prompt: it has .* tokens, and the model reads 1024"),
     (["--model", "nowhere"], "model: there is nothing at 'nowhere'"), (["--device", "cuda:9"], "device: this"),
     (["--input", "none.txt"], "input: there is no file 'none.txt'"), (["--output", "a.csv"], "output: 'a.csv' is"),
+    (["--truncate_dim", "33"], "truncate_dim: 33 is not possible; the model's vectors have 32 numbers: write 32"),
     (["--column", "body"], "line 1 .* has no column 'body' .it has _id, title, text."),
 ])
 def test_wrong_arguments(model, corpus, arguments, sentence):
     """If this fails, a slip on the command line ends in a traceback, or leaves something half-written."""
     with pytest.raises(RecipeError, match=sentence):
         encode(model, corpus, "texts.jsonl", "out.npy", *arguments)
+    assert left(corpus) == []
+
+
+@pytest.mark.parametrize("piped, sentence", [(b"", "holds no texts"), (b"\xff\xfe", "is not UTF-8")])
+def test_wrong_standard_input(model, corpus, monkeypatch, piped, sentence):
+    """If this fails, the user is told of a file that he never named and that is not there any more."""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(piped)))
+    with pytest.raises(RecipeError, match=f"input: the standard input {sentence}"):
+        main(["encode", "--model", str(model), "--input", "-", "--output", str(corpus / "out.npy")])
     assert left(corpus) == []
 
 

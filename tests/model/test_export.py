@@ -267,6 +267,13 @@ def test_adapters_of_two_bases_have_no_mean(run, tmp_path):
         export(run / "artifacts", average=[str(tmp_path / "other")])
 
 
+def test_only_adapters_have_a_mean(run):
+    """If this fails, somebody who named the wrong folder is told that it was trained on None."""
+    folder = run / "artifacts" / "triplets"
+    with pytest.raises(RecipeError, match=f"average: '{folder}' holds no adapter with a manifest.json that names its"):
+        export(run / "artifacts", average=[str(folder)])
+
+
 def test_rounded_weights(run, tmp_path):
     """If this fails, bfloat16 export is refused, or rounds before merging and loses the adapter."""
     write_triplets(tmp_path)

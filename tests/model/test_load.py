@@ -245,6 +245,8 @@ def test_work_and_memory_grow_with_the_texts_alone(folders, monkeypatch):
     (lambda m: m.encode([("a", "b")]), "encode: item 0 is of type tuple, not a string"),
     (lambda m: m.encode("a", prompt_name="quer"), r"'quer' not found .* \['query', 'document', 'riddles-query'\]"),
     (lambda m: m.encode("a", prompt=" ".join(SENTENCES * 3)), "prompt: it has .* tokens, and the model reads 1024"),
+    (lambda m: m.encode("a", prompt=3), "prompt: 3 is not of type str"),
+    (lambda m: m.encode("a", instruction=3), "instruction: 3 is not of type str"),
     (lambda m: m.encode("a", task="sums"), "task: the model has no prompt for 'sums'; it has them for riddles"),
     (lambda m: m.encode("a", task="riddles", instruction="i"), "task: 'riddles' has an instruction of its own"),
     (lambda m: m.encode("a", examples=[("a", "b")]), "prompt: '' does not end with 'Instruct"),

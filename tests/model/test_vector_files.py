@@ -44,6 +44,20 @@ def test_a_file_of_somebody_elses_is_kept(model, folder):
         encode(model, folder)
 
 
+def test_a_search_keeps_the_vectors_of_another_file(model, folder, monkeypatch):
+    """If this fails, hours of encoding are lost to a slip in a search; or the same texts, moved, are encoded again."""
+    (folder / "moved.txt").write_text((folder / "texts.txt").read_text())
+    (folder / "other.txt").write_text("one\ntwo\n")
+    search = ["search", "--model", str(model), "--query", "a", "--vectors", str(folder / "out.npy"), "--corpus"]
+    main([*search, str(folder / "texts.txt")])
+    first = np.load(folder / "out.npy")
+    monkeypatch.setattr(vector_files, "_encode_all", lambda *_: pytest.fail("encoded again"))
+    main([*search, str(folder / "moved.txt")])
+    with pytest.raises(RecipeError, match="vectors: '.*out.npy' holds those of '.*texts.txt'; name another file"):
+        main([*search, str(folder / "other.txt")])
+    np.testing.assert_array_equal(np.load(folder / "out.npy"), first)
+
+
 def test_a_file_that_was_replaced_is_made_again(model, folder, capsys):
     """If this fails, a search scores vectors that belong to other texts."""
     first = encode(model, folder)
