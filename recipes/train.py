@@ -6,7 +6,8 @@
 
 Reads      triplets, a decoder-only base model; if named, a guide, and an adapter to go on from; with eval_strategy,
            the pairs' held-out rows
-Publishes  adapter (PEFT); `training_log.json` beside it holds every logged line
+Publishes  adapter (PEFT, and a SentenceTransformer that loads the base beside it); `training_log.json` in it holds
+           every logged line
 """
 
 import os
@@ -42,6 +43,8 @@ def main(config: TrainConfig, training_args, model_args, given: dict) -> None:
     from anna_embed.evaluation.in_training import HeldOutScores
     from anna_embed.hub.cards import render
     from anna_embed.hub.names import hub_id
+    from anna_embed.model.layout import portable_tokenizer, write_layout
+    from anna_embed.model.stored_prompts import prompts_of
     from anna_embed.precision import note_if_slow
     from anna_embed.schema import TRIPLETS
     from anna_embed.tables import read_split, tasks_of
@@ -98,11 +101,15 @@ def main(config: TrainConfig, training_args, model_args, given: dict) -> None:
     trainer.accelerator.wait_for_everyone()
     if trainer.is_world_process_zero():
         save_adapter(trainer, work, given["model_name_or_path"])
+        portable_tokenizer(work)
+        prompts = prompts_of(learnt | tasks, {})
+        write_layout(work, model.config.get_text_config().hidden_size, config.prompt_max_length, prompts)
         guided = {key: hub_id(given[key]) or "a folder of this machine" for key in guide.models} if guide else {}
         resumed = {"resumed_at": step_of(checkpoint)} if checkpoint else {}  # times and speeds are of later steps
         manifest = stage.manifest({task: {"train": len(table)} for task, table in rows.items()}, tasks=learnt | tasks,
-                                  **facts_of(trainer, stage.parents["model_name_or_path"],
-                                             given["model_name_or_path"], before | guided | resumed))
+                                  prompts=prompts, **facts_of(trainer, stage.parents["model_name_or_path"],
+                                                              given["model_name_or_path"],
+                                                              before | guided | resumed))
         render(work, manifest)
         stage.finish(manifest)
     trainer.accelerator.wait_for_everyone()

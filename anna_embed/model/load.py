@@ -1,6 +1,8 @@
 """`anna_embed.load`: the stock library's model with more ways to name a prompt, whose passes go through the engine."""
 
+import json
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -164,8 +166,8 @@ def open_model(path_or_id: str, **kwargs) -> Embedder:
         model = Embedder(path_or_id, **kwargs)
     except (OSError, ValueError, RuntimeError, AssertionError, TypeError, SafetensorError) as error:
         # A wrong type is what the library says where a module's config.json, say that of 1_Pooling, is not.
-        raise RecipeError(f"model: '{path_or_id}' cannot be loaded ({in_short(error)}); fetch it again, or give the "
-                          "folder or Hub id of a SentenceTransformer or a decoder.") from None
+        raise RecipeError(f"model: '{path_or_id}' cannot be loaded ({in_short(error)}); "
+                          f"{_remedy(path_or_id)}.") from None
     if isinstance(model.transformers_model, PreTrainedModel):  # no static embeddings, and not another backend's
         check_weights(model.transformers_model, path_or_id, "model")
     return model
@@ -181,6 +183,16 @@ def load_embedder(path_or_id: str, **kwargs) -> Embedder:
         raise RecipeError(f"model: '{path_or_id}' does not embed with its last token's state (pooling: "
                           f"{', '.join(map(str, pooling)) or 'none'}); load it with SentenceTransformer.")
     return model
+
+
+def _remedy(folder):
+    """For a model that cannot be loaded."""
+    try:
+        base = json.loads(Path(folder, "adapter_config.json").read_text())["base_model_name_or_path"]
+    except (OSError, ValueError, KeyError):
+        return "fetch it again, or give the folder or Hub id of a SentenceTransformer or a decoder"
+    return (f"it is an adapter, whose base '{base}' must be within reach: name the base's folder in its "
+            "adapter_config.json, or give the model that recipes.export makes of the two")
 
 
 def _check_strings(inputs):

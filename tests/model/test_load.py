@@ -294,6 +294,13 @@ def test_what_is_no_model(folders, tmp_path, spoil, sentence):
         anna_embed.load(str(tmp_path / "model"))
 
 
+def test_an_adapter_without_its_base(tmp_path):
+    """If this fails, who has an adapter alone reads of the Hub, and not of the model that is missing."""
+    LoraConfig(base_model_name_or_path=str(tmp_path / "base")).save_pretrained(tmp_path / "adapter")
+    with pytest.raises(RecipeError, match=f"it is an adapter, whose base '{tmp_path}/base' must be within reach"):
+        anna_embed.load(str(tmp_path / "adapter"))
+
+
 @pytest.mark.parametrize("device", ["foo", "cuda:9"])
 def test_a_device_that_is_not_there(folders, device):
     """If this fails, one looks for what is wrong with the model."""

@@ -8,18 +8,23 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from small import TASKS, save_tiny_model, triplet_rows
+from sentence_transformers import SentenceTransformer
+from small import SENTENCES, TASKS, save_tiny_model, triplet_rows
 from tiny import save_guide
 
 from anna_embed.__main__ import main
+from anna_embed.model.export import load_adapted, vectors_of
 from anna_embed.parsing import RecipeError
+from anna_embed.prompts import query_prompt
 from anna_embed.schema import TRIPLETS
 from anna_embed.tables import write_split
+from anna_embed.tokens import load_tokenizer
 
 
 pytestmark = pytest.mark.slow
@@ -87,6 +92,17 @@ def test_two_processes_train_an_adapter(trained):
     assert (folder / "adapter" / "README.md").is_file() and (folder / "adapter" / "tokenizer.json").is_file()
     left = [p.name for p in folder.iterdir() if p.name not in ("base", "triplets", "adapter", "train.yaml")]
     assert not left and not list((folder / "adapter").glob(".*")) and not list(folder.rglob("training_args.bin"))
+
+
+def test_the_adapter_is_a_sentence_transformer(trained):
+    """If this fails, the stock library pools an adapter's folder in another way than training did, and in silence."""
+    folder, texts = trained[0], [*SENTENCES[:5], " ".join(SENTENCES * 2)]
+    model, tokenizer = load_adapted(folder / "base", [folder / "adapter"]), load_tokenizer(folder / "base", 320)
+    stock = SentenceTransformer(str(folder / "adapter"), device="cpu")
+    for name, vectors in (("query", stock.encode_query(texts)), ("topics", stock.encode(texts, prompt_name="topics"))):
+        prompted = [query_prompt(TASKS["questions" if name == "query" else name]["instruction"]) + t for t in texts]
+        np.testing.assert_allclose(vectors, vectors_of(model, tokenizer, prompted, 320), atol=1e-5)
+    np.testing.assert_allclose(stock.encode_document(texts), vectors_of(model, tokenizer, texts, 320), atol=1e-5)
 
 
 def test_a_record_says_how_to_repeat_it(trained, tmp_path):
