@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from anna_embed.adapter_folder import put_on, read_config
 from anna_embed.engine import embed
 from anna_embed.model.layout import portable_config, portable_tokenizer, write_layout
 from anna_embed.parsing import RecipeError
@@ -23,24 +24,16 @@ def load_adapted(base: str, adapters: list[str]):
     side by side in one adapter, as the mean of A and the mean of B would not give the mean of B A.
 
     Raises:
-        [`RecipeError`]: they do not fit together, or the base lacks weights.
+        [`RecipeError`]: they do not fit together, an adapter is damaged, or the base lacks weights.
     """
-    from peft import PeftModel
     from peft.tuners.lora import LoraLayer
     from transformers import AutoModel
 
     model = AutoModel.from_pretrained(base, dtype=torch.float32)
     check_weights(model, base, "base_model")
-    names = [str(number) for number in range(len(adapters))]
+    names = [f"adapter{number}" for number in range(len(adapters))]  # peft would take a mere number for a layer's
     for name, adapter in zip(names, adapters):
-        try:
-            if name == names[0]:
-                model = PeftModel.from_pretrained(model, adapter, adapter_name=name)
-            else:
-                model.load_adapter(adapter, name)
-        except (RuntimeError, ValueError) as error:
-            raise RecipeError(f"adapter: '{adapter}' does not fit the base '{base}' ({str(error).splitlines()[0]}); "
-                              "name the base that it was trained on.") from None
+        model = put_on(model, adapter, read_config(adapter), name)
     if len(adapters) > 1:
         if any(c.use_dora or c.modules_to_save or c.target_parameters for c in model.peft_config.values()):
             raise RecipeError("average: adapters with use_dora, lora_modules_to_save or lora_target_parameters have "

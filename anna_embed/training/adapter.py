@@ -5,11 +5,12 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from peft import PeftConfig, PeftModel, get_peft_model, get_peft_model_state_dict, load_peft_weights
+from peft import PeftModel, get_peft_model
 from safetensors import SafetensorError
 from transformers import AutoModel
 from trl import get_peft_config
 
+from anna_embed.adapter_folder import not_finite, put_on, read_config
 from anna_embed.artifacts import read_manifest
 from anna_embed.located import Located, differ
 from anna_embed.origin import licence_of
@@ -58,6 +59,9 @@ def with_adapter(model, parents: dict[str, Located], given: dict, model_args) ->
     if "adapter" not in parents:
         try:
             config = get_peft_config(replace(model_args, use_peft=True, lora_task_type="FEATURE_EXTRACTION"))
+            named = config.target_modules
+            if isinstance(named, str) and named != "all-linear":  # trl's word for a list of one: peft's regex
+                config.target_modules = {named}
             return get_peft_model(model, fuse_lora(config)), {}, {}
         except ValueError as error:
             raise RecipeError(f"train: peft refuses LoRA's settings ({in_short(error)}); mend the keys that begin "
@@ -81,12 +85,10 @@ def check_adapter(folder: str, given: dict[str, Any], digest: str) -> tuple[dict
         it went on from, or of an adapter from elsewhere the licence; and the tasks of all steps before.
 
     Raises:
-        [`RecipeError`]: there is no LoRA adapter, a key says something else than it, or it has another base model.
+        [`RecipeError`]: there is no LoRA adapter, or none that can be read, a key says something else than it, or it
+            has another base model.
     """
-    try:
-        config = PeftConfig.from_pretrained(folder)
-    except ValueError:
-        raise RecipeError(f"adapter: '{folder}' holds no adapter_config.json; name an adapter's folder.") from None
+    config = read_config(folder)
     if config.peft_type != "LORA":
         raise RecipeError(f"adapter: '{folder}' is of the kind {config.peft_type}; name a LoRA adapter.")
     for key, name in HAS.items():
@@ -112,18 +114,11 @@ def continued(model: torch.nn.Module, folder: str) -> PeftModel:
     The base model with an adapter that was trained before and is trained on.
 
     Raises:
-        [`RecipeError`]: they do not fit together.
+        [`RecipeError`]: they do not fit together, or the adapter is damaged or no number.
     """
-    config = PeftConfig.from_pretrained(folder)
-    try:
-        model = PeftModel.from_pretrained(model, folder, is_trainable=True, config=fuse_lora(config),
-                                          torch_device="cpu")
-    except (RuntimeError, ValueError) as error:
-        raise RecipeError(f"adapter: '{folder}' does not fit the base model ({str(error).splitlines()[0]}); name the "
-                          "base that it was trained on.") from None
-    here = set(get_peft_model_state_dict(model, save_embedding_layers=False))
-    there = set(load_peft_weights(folder, device="cpu"))
-    if here != there:
-        raise RecipeError(f"adapter: '{folder}' has weights of other names than an adapter of this base model (for "
-                          f"example {min(here ^ there)}); name one that was trained here, or by peft on AutoModel.")
+    model = put_on(model, folder, fuse_lora(read_config(folder)), is_trainable=True)
+    spoilt = not_finite(model)
+    if spoilt:
+        raise RecipeError(f"adapter: '{folder}' has weights that are no finite numbers (for example {spoilt[0]}); "
+                          "fetch it again, or name another.")
     return model

@@ -10,7 +10,7 @@ import recipes.export
 import torch
 from llama2_style import save_bos_tokenizer
 from peft import LoraConfig, get_peft_model
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from small import SENTENCES, TASKS, save_tiny_model, triplet_rows
 from trained import rewrite, write_adapter, write_triplets
@@ -175,8 +175,6 @@ def test_a_model_that_fails_its_checks_is_not_written(run, tmp_path, monkeypatch
 
 def test_weights_that_are_no_numbers(run, tmp_path):
     """If this fails, a training that diverged is exported as if nothing had happened."""
-    from safetensors.torch import load_file, save_file
-
     write_triplets(tmp_path)
     write_adapter(tmp_path, run / "base")
     file = tmp_path / "adapter" / "adapter_model.safetensors"
@@ -300,6 +298,18 @@ def test_adapter_of_another_base(run, tmp_path):
     rewrite(tmp_path / "adapter" / "manifest.json", base_model=manifest["base_model"] | {"name": str(small)})
     with pytest.raises(RecipeError, match=f"adapter: '{tmp_path}/adapter' does not fit the base '{small}'"):
         export(tmp_path)
+
+
+def test_adapters_that_are_not_whole(run, tmp_path):
+    """If this fails, an adapter whose layers are half missing is exported with a good card: peft only warns."""
+    shutil.copytree(run / "artifacts" / "adapter", tmp_path / "cut")
+    file = tmp_path / "cut" / "adapter_model.safetensors"
+    save_file({name: weight for name, weight in load_file(file).items() if "layers.1." not in name}, file)
+    with pytest.raises(RecipeError, match="adapter: '.*cut' has weights of other names .* or not all of them"):
+        load_adapted(run / "base", [run / "artifacts" / "adapter", tmp_path / "cut"])
+    file.write_bytes(file.read_bytes()[:-9])
+    with pytest.raises(RecipeError, match="adapter: the weights of '.*cut' are damaged .*; fetch it again"):
+        load_adapted(run / "base", [tmp_path / "cut"])
 
 
 def test_what_training_starts_from(run, tmp_path):

@@ -227,3 +227,41 @@ def test_weights_of_other_names(first_step, tiny_model, tmp_path):
     save_file(renamed, folder / "adapter_model.safetensors")
     with pytest.raises(RecipeError, match="adapter: .* has weights of other names"):
         continued(base(tiny_model), str(folder))
+
+
+@pytest.mark.parametrize("name, content, sentence", [
+    ("adapter_config.json", b'{"r": ', "peft cannot read '.*adapter_config.json' .*; fetch the adapter again"),
+    ("adapter_config.json", b"[]", "peft cannot read '.*adapter_config.json'"),
+    ("adapter_config.json", b'{"peft_type": "NEW"}', "peft cannot read '.*adapter_config.json' ..NEW"),
+    ("adapter_model.safetensors", b"", "the weights of '.*' are damaged .*; fetch it again"),
+    ("adapter_model.safetensors", b"cut off" * 9, "the weights of '.*' are damaged"),
+    ("adapter_model.bin", b"xx", "the weights of '.*' are damaged"),
+    (None, b"", "'.*' holds no adapter_model.safetensors; fetch it again"),
+])
+def test_damaged_adapters(first_step, tiny_model, tmp_path, name, content, sentence):
+    """A download that was cut short ends in a traceback, or is said to be an adapter of another base."""
+    shutil.copytree(first_step[0], tmp_path / "damaged")
+    if name != "adapter_config.json":
+        (tmp_path / "damaged" / "adapter_model.safetensors").unlink()
+    if name:
+        (tmp_path / "damaged" / name).write_bytes(content)
+    with pytest.raises(RecipeError, match=f"^adapter: {sentence}"):
+        continued(base(tiny_model), str(tmp_path / "damaged"))
+
+
+def test_an_adapter_of_no_numbers(first_step, tiny_model, tmp_path):
+    """Training would go on from NaN, and blame the learning rate."""
+    shutil.copytree(first_step[0], tmp_path / "spoilt")
+    file = tmp_path / "spoilt" / "adapter_model.safetensors"
+    save_file({name: weight * float("nan") for name, weight in load_file(file).items()}, file)
+    with pytest.raises(RecipeError, match="adapter: .*spoilt' has weights that are no finite numbers .*lora_A"):
+        continued(base(tiny_model), str(tmp_path / "spoilt"))
+
+
+def test_why_an_adapter_does_not_fit(first_step, tiny_model, tmp_path):
+    """torch says it on the second line, of which nothing was left."""
+    shutil.copytree(first_step[0], tmp_path / "other")
+    file = tmp_path / "other" / "adapter_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"r": 5}))
+    with pytest.raises(RecipeError, match="adapter: .* does not fit the base '.*' .*size mismatch for .*; name the b"):
+        continued(base(tiny_model), str(tmp_path / "other"))
