@@ -100,6 +100,12 @@ class Stage:
     def old(self) -> Path:
         return Path(self.output).with_name(f".{Path(self.output).name}.replaced")  # nobody calls a copy of theirs so
 
+    @property
+    def is_of_others(self) -> bool:
+        """Whether an interrupted run with other settings or inputs left what is in `work`."""
+        note = self.work / KEY
+        return note.is_file() and note.read_text() != self.key
+
     def begin(self) -> Path:
         """The folder to write into: what an interrupted run of exactly this left there, or an empty one.
 
@@ -121,9 +127,9 @@ class Stage:
                 raise
             raise RecipeError(f"artifacts: cannot write '{self.work}' ({error.strerror}); name a folder that you may "
                               "write into.") from None
-        note = self.work / KEY
-        if not note.is_file() or note.read_text() != self.key:
-            if note.is_file():
+        note, others = self.work / KEY, self.is_of_others
+        if others or not note.is_file():
+            if others:
                 print(f"{self.name}: {self.work} was begun with other settings or inputs; begun anew", flush=True)
             _remove(entry for entry in self.work.iterdir() if entry.name != writer.LOCK)
             note.write_text(self.key)

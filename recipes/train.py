@@ -34,7 +34,7 @@ def main(config: TrainConfig, training_args, model_args, given: dict) -> None:
     from accelerate import PartialState
 
     with PartialState().main_process_first():  # it may wait for another run that is making the artifact
-        current = stage.is_current
+        current = not config.dry_run and stage.is_current
     if current:
         return print(f"train: {stage.output} is up to date")
 
@@ -52,15 +52,17 @@ def main(config: TrainConfig, training_args, model_args, given: dict) -> None:
     from anna_embed.teacher.shards import Processes
     from anna_embed.tokens import load_tokenizer
     from anna_embed.training.adapter import load_base, with_adapter
-    from anna_embed.training.checkpoints import last_complete, step_of
+    from anna_embed.training.checkpoints import keep_progress, last_complete, step_of
     from anna_embed.training.forecast import announce
     from anna_embed.training.held_out import SEED, few_shot, read_samples
-    from anna_embed.training.saving import exit_if_stopped, facts_of, save_adapter
+    from anna_embed.training.saving import check_learnt, exit_if_stopped, facts_of, save_adapter
     from anna_embed.training.trainer import EmbeddingTrainer
 
     # ---- read -------------------------------------------------------------------------------------------------------
     path = {key: parent.path for key, parent in stage.parents.items()}
     with PartialState().main_process_first():
+        if not config.dry_run:
+            keep_progress(stage)
         work = Path(tempfile.gettempdir()) if config.dry_run else stage.begin()
         tasks = tasks_of("triplets", path["triplets"])
         rows = {task: read_split("triplets", path["triplets"], task, "train", TRIPLETS) for task in tasks}
@@ -96,6 +98,7 @@ def main(config: TrainConfig, training_args, model_args, given: dict) -> None:
     checkpoint = last_complete(training_args.output_dir)
     trainer.train(resume_from_checkpoint=checkpoint)
     exit_if_stopped(trainer)
+    check_learnt(trainer)
 
     # ---- write ------------------------------------------------------------------------------------------------------
     trainer.accelerator.wait_for_everyone()

@@ -9,6 +9,7 @@ import torch
 from accelerate import PartialState
 from transformers import TrainerCallback
 
+from anna_embed.parsing import RecipeError
 from anna_embed.training.gather import sum_across
 
 MARK = "complete"
@@ -77,3 +78,11 @@ def last_complete(folder: str | Path) -> str | None:
 def step_of(checkpoint: str | Path) -> int:
     """The step after which a checkpoint was written."""
     return int(Path(checkpoint).name.split("-")[1])
+
+
+def keep_progress(stage) -> None:
+    """Raises [`RecipeError`] if a stage that begins would throw away the checkpoints of a run with other settings."""
+    checkpoint = last_complete(stage.work / ".checkpoints")
+    if checkpoint and stage.is_of_others:
+        raise RecipeError(f"artifacts: '{stage.work}' holds step {step_of(checkpoint)} of a run with other settings "
+                          "or inputs; give its settings again to go on, or delete that folder to begin anew.")

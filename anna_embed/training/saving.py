@@ -4,9 +4,11 @@ import json
 import signal
 from pathlib import Path
 
+from anna_embed.adapter_folder import not_finite
 from anna_embed.artifacts import LOG
 from anna_embed.located import Located
 from anna_embed.origin import licence_of
+from anna_embed.parsing import RecipeError
 from anna_embed.training.held_out import scores_of
 
 
@@ -17,6 +19,20 @@ def exit_if_stopped(trainer) -> None:
         if trainer.is_world_process_zero():
             print(f"train: stopped by SIGTERM; {done} is saved, the same command goes on from there", flush=True)
         raise SystemExit(128 + signal.SIGTERM)
+
+
+def check_learnt(trainer) -> None:
+    """Raises [`RecipeError`] unless the adapter holds finite numbers, and the steps have changed it: a loss tells only
+    of the step before, and `B` begins at 0."""
+    rate, steps = f"learning_rate: {trainer.args.learning_rate:g}", trainer.state.global_step
+    spoilt = not_finite(trainer.model)
+    if spoilt:
+        raise RecipeError(f"{rate} led to weights that are not finite in step {steps} (for example {spoilt[0]}); "
+                          "lower it, or check the base model.")
+    changes = [weight for name, weight in trainer.model.named_parameters() if "lora_B" in name]
+    if changes and not any(weight.any() for weight in changes):
+        raise RecipeError(f"{rate} has taught nothing in {steps} steps (every lora_B is still 0); raise it, or look "
+                          "at lora_alpha, lora_dropout, temperature and the triplets.")
 
 
 def save_adapter(trainer, folder: Path, base_name: str) -> None:

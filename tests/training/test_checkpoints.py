@@ -5,9 +5,11 @@ import torch
 from peft import PeftConfig
 from tiny import train_one, trainer
 
-from anna_embed.training.checkpoints import MARK, last_complete
+from anna_embed.artifacts import Stage
+from anna_embed.parsing import RecipeError
+from anna_embed.training.checkpoints import MARK, keep_progress, last_complete
 from anna_embed.training.gather import sum_across
-from anna_embed.training.saving import save_adapter
+from anna_embed.training.saving import check_learnt, save_adapter
 
 
 def test_the_newest_whole_checkpoint(tmp_path):
@@ -56,3 +58,35 @@ def test_the_adapter_names_its_base_as_peft_reads_it(tiny_model, tmp_path, named
     save_adapter(trainer(tiny_model, tmp_path), tmp_path / "adapter", named)
     config = PeftConfig.from_pretrained(tmp_path / "adapter")
     assert (config.base_model_name_or_path, config.revision) == (name, revision)
+
+
+@pytest.mark.parametrize("value, sentence", [
+    (float("nan"), "learning_rate: 0.01 led to weights that are not finite in step 0 .*; lower it"),
+    (0.0, "learning_rate: 0.01 has taught nothing in 0 steps .every lora_B is still 0.; raise it"),
+])
+def test_an_adapter_that_is_none(tiny_model, tmp_path, value, sentence):
+    """A last step that leads to NaN has no loss after it: the adapter would be written, exit code 0."""
+    made = trainer(tiny_model, tmp_path)
+    check_learnt(made)
+    with torch.no_grad():
+        for name, weight in made.model.named_parameters():
+            if "lora_B" in name:
+                weight.fill_(value)
+    with pytest.raises(RecipeError, match=sentence):
+        check_learnt(made)
+    next(weight for name, weight in made.model.named_parameters() if "lora_B" in name).data.fill_(1e-30)
+    if value == 0:
+        check_learnt(made)
+
+
+def test_a_changed_key_keeps_the_checkpoints(tmp_path):
+    """If this fails, a slip on the command line deletes the checkpoints of hours."""
+    def stage(seed):
+        return Stage("train", str(tmp_path / "adapter"), {"seed": seed}, {})
+    whole = stage(1).begin() / ".checkpoints" / "checkpoint-400"
+    keep_progress(stage(2))  # there is nothing to lose
+    whole.mkdir(parents=True)
+    (whole / MARK).touch()
+    keep_progress(stage(1))
+    with pytest.raises(RecipeError, match="adapter.partial' holds step 400 of a run with other settings"):
+        keep_progress(stage(2))

@@ -118,11 +118,13 @@ def test_a_record_says_how_to_repeat_it(trained, tmp_path):
 
 
 def test_a_second_run_does_nothing(trained):
-    """Whatever the number of processes: they decide how, not what."""
+    """Whatever the number of processes: they decide how, not what. A dry run still says what there would be to do."""
     folder, _ = trained
     before = (folder / "adapter" / "manifest.json").stat().st_mtime_ns
     again = train(ONE, folder, token_budget=300)
     assert again.returncode == 0 and f"train: {folder}/adapter is up to date" in again.stdout
+    looked = train(ONE, folder, dry_run=True)
+    assert looked.returncode == 0 and "steps          11 (11 an epoch)" in looked.stdout
     assert (folder / "adapter" / "manifest.json").stat().st_mtime_ns == before
 
 
