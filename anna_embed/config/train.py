@@ -76,11 +76,11 @@ class TrainConfig(StageConfig):
         self.require("retrieval_batch_size", self.retrieval_batch_size >= 2, "write 2 or more queries")
         self.require("other_batch_size", self.other_batch_size >= 2, "write 2 or more queries")
         self.require("num_negatives", self.num_negatives >= 0, "write 0 or more; the report's recipe has 7")
-        self.require("temperature", self.temperature > 0, "write a positive number, for example 0.02")
-        self.require("teacher_temperature", self.teacher_temperature > 0, "write a positive number, for example 1.0")
-        self.require("soft_label_weight", self.soft_label_weight >= 0, "write 0 or more")
-        self.require("guide_weight", self.guide_weight > 0, "write a positive number, or leave guide out")
-        self.require("guide_temperature", self.guide_temperature > 0, "write a positive number, for example 0.05")
+        for key, usual in (("temperature", 0.02), ("teacher_temperature", 1.0), ("guide_temperature", 0.05),
+                           ("cosent_scale", 20.0)):
+            self.require(key, 0 < getattr(self, key) < math.inf, f"write a positive number, for example {usual}")
+        self.require("soft_label_weight", 0 <= self.soft_label_weight < math.inf, "write 0 or more")
+        self.require("guide_weight", 0 < self.guide_weight < math.inf, "write a positive number, or leave guide out")
         self.require("guide_softening", self.guide_softening is None or 1 < self.guide_softening < math.inf,
                      "write a number above 1, for example 3.0, or leave it out")
         for key in ("second_guide", "guide_weight", "guide_temperature", "guide_softening"):
@@ -97,7 +97,6 @@ class TrainConfig(StageConfig):
         self.require("token_budget", self.token_budget >= 1, "write a number of tokens, for example 2048")
         self.require("kept_tokens", self.kept_tokens >= 0, "write 0 or more tokens, for example 4096")
         self.require("example_max_length", self.example_max_length >= 1, "write 1 or more tokens, for example 256")
-        self.require("cosent_scale", 0 < self.cosent_scale < math.inf, "write a positive number, for example 20.0")
         self.require("example_group_size", self.example_group_size >= 1, "write 1 or more")
         self.require("task_weights", all(0 < w < math.inf for w in self.task_weights.values()),
                      "write a positive number for each task; leave a task out of the recipe to train without it")

@@ -1,5 +1,7 @@
 """Who sees whom in a packed row, and which models can be told so."""
 
+import math
+
 import torch
 
 from .attention import IMPLEMENTATION
@@ -41,6 +43,30 @@ def can_pack(config) -> tuple[bool, str]:
     if config._attn_implementation not in (None, "eager", "sdpa", IMPLEMENTATION):
         return False, f"{config._attn_implementation} takes no 4-D mask; load it with attn_implementation='sdpa'"
     return True, ""
+
+
+def same_alone(config) -> float:
+    """
+    Up to how many tokens a text has the same states alone as beside longer ones.
+
+    Two rotary encodings choose their frequencies anew for the longest text of each forward pass.
+
+    Args:
+        config ([`~transformers.PreTrainedConfig`]): the config of the loaded model.
+
+    Returns:
+        `float`: that number, infinite for all other models.
+    """
+    settings = config.get_text_config().to_dict()
+    rope = settings.get("rope_parameters") or {}
+    limits = [math.inf]
+    for each in [rope, *(layers for layers in rope.values() if isinstance(layers, dict))]:  # some differ by layer
+        kind = each.get("rope_type", "default")
+        if kind == "dynamic":
+            limits.append(settings["max_position_embeddings"])
+        elif kind == "longrope":
+            limits.append(each["original_max_position_embeddings"])
+    return min(limits)
 
 
 def attention_mask(

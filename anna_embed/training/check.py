@@ -6,7 +6,7 @@ import torch
 from transformers import SchedulerType, get_scheduler
 from transformers.utils import logging
 
-from anna_embed.engine.masks import can_pack
+from anna_embed.engine.masks import can_pack, same_alone
 from anna_embed.kinds import KINDS
 from anna_embed.parsing import RecipeError, in_short
 from anna_embed.prompts import query_prompt
@@ -45,6 +45,9 @@ HIGHER_IS_BETTER = ("reduce_lr_on_plateau", "greedy")  # schedulers that must be
 def check_arguments(arguments) -> None:
     """Raises [`RecipeError`] for a setting of the trainer that would change the result in silence."""
     given = vars(arguments)
+    for name, value in given.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise RecipeError(f"{name}: {value} is not possible; write a finite number.")
     for name, (only, remedy) in FIXED.items():
         if given[name] != only:
             raise RecipeError(f"{name}: {given[name]!r} is not possible; {remedy}.")
@@ -77,7 +80,7 @@ def check_arguments(arguments) -> None:
 
 def check_model(model, longest: int, say: bool = True) -> None:
     """Raises [`RecipeError`] for weights in a type that small gradients or steps vanish in, and for a model without
-    positions for texts of `longest` tokens."""
+    positions for texts of `longest` tokens, or with such as depend on the other texts."""
     if model.dtype == torch.float16:
         raise RecipeError("dtype: float16 is not possible, as small gradients would vanish in it; write dtype: "
                           "bfloat16 or float32.")
@@ -89,6 +92,11 @@ def check_model(model, longest: int, say: bool = True) -> None:
     if longest > limit and not can_pack(model.config)[0]:  # its positions may be a table
         raise RecipeError(f"prompt_max_length: the model reads {limit} tokens, and texts may have {longest}; write "
                           "max_length and prompt_max_length within that.")
+    alone = same_alone(model.config)
+    if longest > alone:
+        raise RecipeError(f"prompt_max_length: texts may have {longest} tokens, and of more than {alone} the rotary "
+                          "positions of this model change all other texts beside them; write max_length and "
+                          "prompt_max_length within that.")
     if longest > limit and say:
         logger.warning(f"Texts may have {longest} tokens, more than the {limit} that the model was made for.")
 
@@ -109,6 +117,21 @@ def check_schedule(arguments, steps: int) -> None:
         raise RecipeError(f"warmup_steps: {arguments.warmup_steps:g} makes the only step one of warm-up, at a "
                           "learning rate of 0; train for more steps (max_steps, num_train_epochs), or write "
                           "warmup_steps: 0.")
+
+
+def check_optimizer(trainer) -> None:
+    """Makes the trainer's optimizer, which transformers keeps; it would do so after guides have embedded all texts.
+
+    Raises:
+        [`RecipeError`]: it cannot be made.
+    """
+    arguments = trainer.args
+    try:
+        trainer.create_optimizer()
+    except (ImportError, ValueError, TypeError, RuntimeError) as error:
+        raise RecipeError(f"optim: {arguments.optim.value} cannot be made with optim_args: {arguments.optim_args} and "
+                          f"the keys that begin with adam_ ({in_short(error)}); mend these keys, or write optim: "
+                          "adamw_torch.") from None
 
 
 def check_task(name: str, task: dict, rows, tokenizer, config) -> None:

@@ -28,12 +28,16 @@ def parents_of(config, given: dict) -> dict[str, Located]:
 
     Raises:
         [`RecipeError`]: one is missing, both guides are the same, a second step would overwrite its first, or a key
-            of trl's is not followed.
+            of trl's is not followed or possible.
     """
     for key, (only, remedy) in ONLY.items():
         if given.get(key, only) != only:
             value = "a token" if key == "hub_token" else repr(given[key])
             raise RecipeError(f"{key}: {value} is not possible; {remedy}.")
+    for key, good, remedy in (("lora_alpha", given.get("lora_alpha", 1) > 0, "a positive number, for example 32"),
+                              ("lora_dropout", 0 <= given.get("lora_dropout", 0) < 1, "0 or more, and less than 1")):
+        if not good:
+            raise RecipeError(f"{key}: {given[key]} is not possible, as nothing would be learnt; write {remedy}.")
     if not given.get("model_name_or_path"):
         raise RecipeError("model_name_or_path: names no base model; give a decoder-only model, a folder or a Hub id.")
     parents = {"triplets": locate("triplets", config.input("triplets"), "dataset", config.mirror),

@@ -23,7 +23,7 @@ from anna_embed.engine import (
     plan_padded,
     plan_rows,
 )
-from anna_embed.engine.masks import PACKABLE
+from anna_embed.engine.masks import PACKABLE, same_alone
 
 
 SIZES = {"vocab_size": 97, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
@@ -264,3 +264,23 @@ def test_embedding_nothing_is_an_error():
         embed(model, [], 8)
     with pytest.raises(ValueError, match="Token list 0 is empty"):
         embed_padded(model, [[]], 8)
+
+
+LONGROPE = {"rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0] * 4,
+            "long_factor": [4.0, 8.0, 16.0, 32.0], "original_max_position_embeddings": 16}
+
+
+@pytest.mark.parametrize("model_type, overrides", [
+    ("llama", {"rope_parameters": {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 1e4},
+               "max_position_embeddings": 16}),
+    ("phi3", {"rope_parameters": LONGROPE, "max_position_embeddings": 128, "original_max_position_embeddings": 16}),
+], ids=["dynamic", "longrope"])
+def test_rotary_positions_that_depend_on_the_longest_text(model_type, overrides):
+    """If this fails, training allows texts beside which all others of a packed row have other vectors than alone."""
+    short, long = [[5, 6, 7, 20, 2], [5, 6, 7, *range(30, 40), 2]], [*range(3, 80), 2]
+    model = tiny(model_type, **overrides)
+    assert same_alone(model.config) == 16 and same_alone(tiny(model_type).config) == math.inf
+    with torch.no_grad():
+        alone, beside = separately(model, short), embed(model, [*short, long], 1000)[:2]
+        torch.testing.assert_close(embed(model, short, 1000), alone, rtol=0, atol=1e-5)
+    assert (beside - alone).abs().max() > 1e-4

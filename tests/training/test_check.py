@@ -6,12 +6,15 @@ import math
 import pytest
 from small import SENTENCES, TASKS, triplet, triplet_rows
 from tiny import trainer
-from transformers import GPT2Config, GPT2Model
+from transformers import AutoModel, GPT2Config, GPT2Model, LlamaConfig, LlamaModel
+from trl import ModelConfig
 
 from anna_embed.config import TrainConfig
 from anna_embed.parsing import RecipeError
+from anna_embed.training.adapter import with_adapter
 from anna_embed.training.check import check_model
 from anna_embed.training.inputs import parents_of
+from anna_embed.training.lora import LoraLinear
 
 
 @pytest.mark.parametrize("arguments, sentence", [
@@ -29,6 +32,14 @@ from anna_embed.training.inputs import parents_of
     ({"lr_scheduler_type": "cosine_with_min_lr"}, "lr_scheduler_type: cosine_with_min_lr is not possible .*min_lr"),
     ({"lr_scheduler_type": "polynomial", "lr_scheduler_kwargs": {"foo": 1}}, "'foo': 1. .*unexpected keyword"),
     ({"learning_rate": -1.0}, "learning_rate: -1 and .* .Invalid learning rate"),
+    ({"learning_rate": math.nan}, "learning_rate: nan is not possible; write a finite number"),
+    ({"num_train_epochs": math.inf, "max_steps": -1}, "num_train_epochs: inf is not possible; write a finite number"),
+    ({"warmup_steps": math.inf}, "warmup_steps: inf is not possible; write a finite number"),
+    ({"adam_beta1": 1.5}, "optim: adamw_.* cannot be made .*adam_ .Invalid beta parameter"),
+    ({"adam_epsilon": -1.0}, "optim: adamw_.* cannot be made .*adam_ .Invalid epsilon"),
+    ({"optim_args": "foo"}, "optim: .* cannot be made with optim_args: foo and"),
+    ({"optim": "grokadamw"}, "optim: grokadamw cannot be made .*install grokadamw"),
+    ({"report_to": "foo"}, "report_to: foo is not possible .foo is not supported.*; install what is missing"),
     ({"push_to_hub": True}, "push_to_hub: True .*recipes.publish"),
     ({"resume_from_checkpoint": "x"}, "resume_from_checkpoint: 'x' .*leave it out"),
     ({"data_seed": 3}, "data_seed: 3 .*seed orders the rows"),
@@ -59,13 +70,16 @@ def test_precision_is_the_recipes(tiny_model, tmp_path, monkeypatch):
     ({"use_peft": False}, "use_peft: False is not possible; what is trained is an adapter"),
     ({"lora_task_type": "CAUSAL_LM"}, "lora_task_type: 'CAUSAL_LM' .*leave it out"),
     ({"model_revision": "v1"}, "model_revision: 'v1' .*org/name@revision"),
+    ({"lora_alpha": 0}, "lora_alpha: 0 is not possible, as nothing would be learnt; write a positive number"),
+    ({"lora_dropout": 1.0}, "lora_dropout: 1.0 is not possible, .*; write 0 or more, and less than 1"),
+    ({"lora_dropout": math.nan}, "lora_dropout: nan is not possible, .*; write 0 or more"),
     ({"load_in_4bit": True}, "load_in_4bit: True .*not quantised"),
     ({"load_in_8bit": True}, "load_in_8bit: True .*not quantised"),
     ({"output_dir": "mine"}, "output_dir: 'mine' .*artifacts"),
     ({"hub_token": "hf_secret"}, "hub_token: a token is not possible; .*HF_TOKEN"),
 ])
 def test_keys_of_trl_that_are_not_followed(stated, sentence):
-    """The manifest would say that a key holds which nothing reads."""
+    """The manifest would say that a key holds which nothing reads, or of an adapter that it was trained."""
     with pytest.raises(RecipeError, match=sentence):
         parents_of(TrainConfig(artifacts="a"), {"model_name_or_path": "org/name", **stated})
 
@@ -182,6 +196,23 @@ def test_texts_longer_than_a_table_of_positions():
         check_model(model, 320)
 
 
+def test_texts_longer_than_rotary_positions_that_depend_on_each_other():
+    """If this fails, a row's vectors depend on what it is packed with, and the exported model has others."""
+    rope = {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 1e4}
+    model = LlamaModel(LlamaConfig(max_position_embeddings=128, rope_parameters=rope, hidden_size=8, vocab_size=20,
+                                   intermediate_size=8, num_hidden_layers=1, num_attention_heads=1))
+    check_model(model, 128)
+    with pytest.raises(RecipeError, match="prompt_max_length: texts may have 320 tokens, and of more than 128"):
+        check_model(model, 320)
+
+
+@pytest.mark.parametrize("named, number", [(["q_proj"], 2), (["q_proj", "v_proj"], 4), (["all-linear"], 14)])
+def test_modules_by_name(tiny_model, named, number):
+    """If this fails, a list of one module, which trl makes a string of, is said to be in no model."""
+    made, *_ = with_adapter(AutoModel.from_pretrained(tiny_model), {}, {}, ModelConfig(lora_target_modules=named))
+    assert sum(isinstance(module, LoraLinear) for module in made.modules()) == number
+
+
 def test_no_room_for_examples():
     """If this fails, `max_length: 2048` alone trains without a single example, and nobody is told."""
     for keys in ({}, {"max_examples": 0, "eval_examples": 2}):
@@ -190,7 +221,10 @@ def test_no_room_for_examples():
     TrainConfig(artifacts="unused", max_length=2048, max_examples=0)
 
 
-@pytest.mark.parametrize("key, value", [("example_max_length", 0), ("cosent_scale", 0.0), ("cosent_scale", -20.0)])
+@pytest.mark.parametrize("key, value", [("example_max_length", 0), ("cosent_scale", 0.0), ("cosent_scale", -20.0),
+                                        ("temperature", math.inf), ("temperature", math.nan),
+                                        ("teacher_temperature", math.inf), ("soft_label_weight", math.inf),
+                                        ("guide_weight", math.inf), ("guide_temperature", math.nan)])
 def test_keys_that_teach_nothing_or_the_opposite(key, value):
     """One sentence before training, not an adapter that is worse than its base."""
     with pytest.raises(RecipeError, match=f"{key}: {value} is not possible; write"):
