@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import math
 import warnings
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -15,8 +16,6 @@ from typing import Any
 import datasets
 import mteb
 import numpy as np
-from huggingface_hub.errors import LocalEntryNotFoundError
-from huggingface_hub.utils import httpx
 from mteb.models import ModelMeta
 from mteb.models.abs_encoder import AbsEncoder
 from mteb.types import PromptType
@@ -24,10 +23,11 @@ from mteb.types import PromptType
 from anna_embed.located import Located
 from anna_embed.evaluation import copies
 from anna_embed.evaluation.estimate import Estimate, show_minutes
+from anna_embed.evaluation.faults import faults_of
 from anna_embed.evaluation.heldout import Encode
 from anna_embed.evaluation.mteb_prompts import TaskPrompt
 from anna_embed.evaluation.panel import Part, load_task
-from anna_embed.parsing import RecipeError, in_short
+from anna_embed.parsing import RecipeError
 
 
 @dataclass
@@ -57,10 +57,13 @@ class Candidate:
 
 
 class MtebEncoder(AbsEncoder):
-    """A candidate as mteb sees it, for one task. Both sides of pairs are looked up among the same vectors."""
+    """A candidate as mteb sees it, for one task. Both sides of pairs are looked up among the same vectors.
+
+    While the model itself runs `is_at_work` is true: what it raises then is no fault of the task's data.
+    """
 
     def __init__(self, candidate: Candidate, prompt: TaskPrompt, revision: str):
-        self.candidate, self.prompt, self.known = candidate, prompt, {}
+        self.candidate, self.prompt, self.known, self.is_at_work = candidate, prompt, {}, False
         self.mteb_model_meta = ModelMeta.create_empty(overwrites={"name": candidate.name, "revision": revision})
 
     def encode(self, inputs, *, task_metadata, hf_split, hf_subset, prompt_type=None, **kwargs) -> np.ndarray:
@@ -68,11 +71,17 @@ class MtebEncoder(AbsEncoder):
         texts = [text for batch in inputs for text in batch["text"]]
         if prompt_type is not None:
             prompt = self.prompt.query if prompt_type == PromptType.query else self.prompt.document
-            return self.candidate.encode(texts, prompt)
+            return self._vectors(texts, prompt)
         new = [text for text in dict.fromkeys(texts) if text not in self.known]
         if new:
-            self.known.update(zip(new, self.candidate.encode(new, self.prompt.text)))
+            self.known.update(zip(new, self._vectors(new, self.prompt.text)))
         return np.stack([self.known[text] for text in texts])
+
+    def _vectors(self, texts, prompt):
+        self.is_at_work = True
+        vectors = self.candidate.encode(texts, prompt)
+        self.is_at_work = False
+        return vectors
 
 
 def run_tasks(candidate: Candidate, located: dict[Part, Located], cache: Path) -> list[dict]:
@@ -86,17 +95,21 @@ def run_tasks(candidate: Candidate, located: dict[Part, Located], cache: Path) -
     Returns:
         `list[dict]`: `task`, `metric`, `value`, `n`, `note` (how the data differs from mteb's, or that it was not
         checked, or None), and how the score was made: `prompt`, `data`, `split`, `seconds`, `differs`.
+
+    Raises:
+        [`RecipeError`]: the Hub does not give the data of a task, or mteb cannot make a score of this copy of it.
     """
     logging.getLogger("mteb").setLevel(logging.ERROR)  # what it warns of is that a task has a newer version
     warnings.filterwarnings("ignore", message="The task '.*' is superseded")
     kept, prompts = {}, {part: candidate.prompt_of(load_task(part).metadata) for part in located}
     for part, at in located.items():
         kept[part] = cache / "records" / f"{candidate.revision(part, prompts[part], at.digest)}.json"
-    to_do = [part for part in located if not kept[part].is_file()]
+    to_do = [part for part in located if not finished(kept[part])]
     if to_do:
         estimate = Estimate(candidate.encode, {part: prompts[part] for part in to_do})
-        print(f"benchmark: {len(to_do)} of {len(located)} mteb tasks to run, about {show_minutes(estimate.left)}: "
-              + ", ".join(f"{part.name} {show_minutes(estimate.seconds[part])}" for part in to_do), flush=True)
+        each = ", ".join(f"{part.name} {show_minutes(estimate.seconds[part])}" for part in to_do)
+        print(f"benchmark: {len(to_do)} of {len(located)} mteb tasks to run, about {show_minutes(estimate.left)} of "
+              f"encoding (classifiers take longer): {each}", flush=True)
     for part in to_do:
         record = _run(part, candidate, prompts[part], located[part], kept[part].stem, cache)
         kept[part].parent.mkdir(parents=True, exist_ok=True)
@@ -106,34 +119,44 @@ def run_tasks(candidate: Candidate, located: dict[Part, Located], cache: Path) -
         print(f"benchmark: {part.name}: {record['metric']} {record['value']:.4f} in {record['seconds']:.0f} s"
               + (f" ({record['note']})" if record["note"] else "")
               + f"; about {show_minutes(estimate.left)} left", flush=True)
-    return [json.loads(file.read_text(encoding="utf-8")) for file in kept.values()]
+    return [finished(file) for file in kept.values()]
+
+
+def finished(file: Path) -> dict | None:
+    """The record of a task; None if the task is not done, or the file is broken."""
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return record if math.isfinite(record["value"]) else None
 
 
 def _run(part, candidate, prompt, at, revision, cache) -> dict:
-    task = load_task(part)
+    task, model = load_task(part), MtebEncoder(candidate, prompt, revision)
     if Path(at.path).exists():
         dataset = {**task.metadata.dataset, "path": str(Path(at.path).resolve())}
         task.metadata = task.metadata.model_copy(update={"dataset": dataset})
-    try:
+    with faults_of(part.name, at.path, lambda: model.is_at_work):
         with _cache_of(at):
             task.load_data()
-    except (httpx.HTTPError, LocalEntryNotFoundError, ConnectionError) as error:
-        raise RecipeError(f"tasks: the Hub did not give the data of {part.name} ({in_short(error)}); what is "
-                          "finished is kept: run the same command again, or give --mirror.") from None
-    counted = copies.statistics(task)
+        counted = copies.statistics(task)
     differs = copies.differences(task, counted)
     described = all(copies.described(task, split, subset) for split in task.eval_splits for subset in task.hf_subsets)
     note = copies.note(differs) or (copies.UNCHECKED if Path(at.path).exists() and not described else None)
     if part.queries or part.documents:
         cut(task, part)
         counted = copies.statistics(task)
-    model = MtebEncoder(candidate, prompt, revision)
-    (result,) = mteb.evaluate(model, task, cache=mteb.ResultCache(cache), co2_tracker=False, show_progress_bar=False,
-                              overwrite_strategy="only-missing").task_results
+    with faults_of(part.name, at.path, lambda: model.is_at_work):
+        (result,) = mteb.evaluate(model, task, cache=mteb.ResultCache(cache), co2_tracker=False,
+                                  show_progress_bar=False, overwrite_strategy="only-missing").task_results
+    value = round(float(result.get_score()), 6)  # as mteb keeps it: the same after a resumed run
+    if not math.isfinite(value):
+        raise RecipeError(f"tasks: {part.name}: its score is {value}: the labels in '{at.path}' hold NaN or are all "
+                          "equal, or the model has one vector for all texts; fetch the data again, or leave the task "
+                          "out.")
     scored = [counts for (split, _), counts in counted.items() if split in task.eval_splits]
     return {"task": part.name, "metric": task.metadata.main_score,
-            "value": round(float(result.get_score()), 6),  # as mteb keeps it: the same after a resumed run
-            "n": sum(counts.get("num_queries", counts["num_samples"]) for counts in scored),
+            "value": value, "n": sum(counts.get("num_queries", counts["num_samples"]) for counts in scored),
             "note": note, "mteb_task": part.task, "type": task.metadata.type,
             "split": ", ".join(task.eval_splits), "subsets": list(task.hf_subsets), "prompt": asdict(prompt),
             "data": {"reference": at.reference, "digest": at.digest, "described_by_mteb": described},

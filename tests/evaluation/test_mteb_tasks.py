@@ -20,6 +20,7 @@ from anna_embed.evaluation.mteb_tasks import Candidate, run_tasks
 from anna_embed.evaluation.panel import DEV_PANEL, Part, load_task, locate_parts
 from anna_embed.evaluation.scored_model import ScoredModel
 from anna_embed.model.encode import lay_out_untrained, load_encoder
+from anna_embed.parsing import RecipeError
 from anna_embed.prompts import query_prompt
 
 ROOT = Path(__file__).parents[2]
@@ -143,10 +144,73 @@ def test_a_copy_that_is_not_mtebs_is_said(located, tmp_path):
     assert "train num_samples 24 instead of 10,003" in notes["Banking77Classification"]
 
 
+def sts_copy(mirror, change):
+    """STSBenchmark in which `change` has been at the rows, located."""
+    rows = [{"sentence1": text, "sentence2": text[9:], "score": n % 5 + 0.5} for n, text in enumerate(SENTENCES[:9])]
+    change(rows)
+    write(mirror / STS, "data/test-00000-of-00001.parquet", rows)
+    return locate_parts([Part("STSBenchmark")], [str(mirror)])
+
+
+@pytest.mark.parametrize("change, said", [
+    (lambda rows: [row.pop("sentence2") for row in rows], "ValueError: Column 'sentence2' doesn't exist"),
+    (lambda rows: rows[3].update(score=None), "TypeError: '<' not supported"),
+    (lambda rows: rows[3].update(sentence1=None), "TypeError: .*NoneType"),
+    (lambda rows: rows.__delitem__(slice(1, None)), "ValueError: .* must have length at least 2")])
+def test_a_faulty_copy_is_one_sentence(change, said, tmp_path):
+    """If this fails, a column that a copy lacks, or a text in it, ends a benchmark of hours in mteb's traceback."""
+    located = sts_copy(tmp_path, change)
+    with pytest.raises(RecipeError, match=f"tasks: STSBenchmark: its data in '.*' cannot be read or scored [(]{said}.*"
+                                          "[)]; fetch it again, or leave the task out.$"):
+        run_tasks(candidate(Encoder()), located, tmp_path / "cache")
+
+
+@pytest.mark.parametrize("name, fill, said", [
+    ("test.parquet", b"PAR1 cut", "ArrowInvalid: "), ("README.md", b"", "EmptyDatasetError: ")])
+def test_a_copy_without_readable_rows(name, fill, said, tmp_path):
+    """If this fails, a download that broke off ends in a traceback that names neither task nor folder."""
+    (tmp_path / STS).mkdir(parents=True)
+    (tmp_path / STS / name).write_bytes(fill)
+    with pytest.raises(RecipeError, match=f"tasks: STSBenchmark: its data in .*{said}"):
+        run_tasks(candidate(Encoder()), locate_parts([Part("STSBenchmark")], [str(tmp_path)]), tmp_path / "cache")
+
+
+def test_what_the_model_raises_is_not_the_datas_fault(small_mirror, tmp_path):
+    """If this fails, a bug of a model sends people to fetch good data again, and its traceback is lost."""
+    class Broken(Encoder):
+        def __call__(self, texts, prompt):
+            if SENTENCES[0] in texts:
+                raise ValueError("a bug")
+            return super().__call__(texts, prompt)
+
+    with pytest.raises(ValueError, match="^a bug$"):
+        run_tasks(candidate(Broken()), locate_parts([Part("STSBenchmark")], [str(small_mirror)]), tmp_path)
+
+
+def test_a_score_that_is_no_number_is_refused(tmp_path):
+    """If this fails, NaN is kept as a score, and goes out in a manifest that is no valid JSON. The second run
+    finds mteb's own file of it."""
+    located = sts_copy(tmp_path, lambda rows: rows[3].update(score=float("nan")))
+    for _ in range(2):
+        with pytest.raises(RecipeError, match="STSBenchmark: its score is nan: the labels in '.*' hold NaN or are"):
+            run_tasks(candidate(Encoder()), located, tmp_path / "cache")
+    assert not list(tmp_path.rglob("records/*.json"))
+
+
+@pytest.mark.parametrize("broken", ["", "{", '{"value": NaN}'])
+def test_a_broken_record_is_made_anew(small_mirror, tmp_path, broken):
+    """If this fails, a file that a full disk left empty stops every later run."""
+    located = locate_parts([Part("STSBenchmark")], [str(small_mirror)])
+    first = run_tasks(candidate(Encoder()), located, tmp_path)
+    (file,) = (tmp_path / "records").glob("*.json")
+    file.write_text(broken)
+    assert run_tasks(candidate(Encoder()), located, tmp_path) == first
+
+
 def test_two_mirrors_of_one_layout(small_mirror, tmp_path):
     """If this fails, the second mirror's data is scored as the first's: `datasets` takes them for the same folder."""
     write(tmp_path / STS, "data/test-00000-of-00001.parquet",
-          [{"sentence1": text, "sentence2": text[::-1], "score": float(n % 5)} for n, text in enumerate(SENTENCES)])
+          [{"sentence1": text, "sentence2": text[9:], "score": float(n % 5)} for n, text in enumerate(SENTENCES)])
     values = [run_tasks(candidate(Encoder()), locate_parts([Part("STSBenchmark")], [str(mirror)]), tmp_path / "cache")
               for mirror in (small_mirror, tmp_path)]
     assert [record["n"] for (record,) in values] == [20, 24]
