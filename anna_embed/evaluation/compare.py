@@ -12,6 +12,7 @@ from anna_embed.parsing import RecipeError
 
 FACTS = Path(__file__).parent / "facts"
 SNAPSHOT = "mteb's results repository, commit f4cc6c8b of 20 August 2026"
+NAMED = 3  # scores that are left out, in a message
 CATEGORIES = ["Retrieval", "Reranking", "Clustering", "PairClassification", "Classification", "STS", "Summarization"]
 
 
@@ -35,43 +36,61 @@ def read_scores(folder: str) -> pd.DataFrame:
     """Scores of the benchmark's tasks in a results artifact, or in a folder of mteb's results (`results/<org>__<name>/
     <revision>/<task>.json`: a cache, a submission, a clone of the results repository).
 
-    Scores on data that is not mteb's, or was not checked (those with a `note`), are left out: they compare with no
-    other.
+    Scores on data that is not mteb's, or was not checked (those with a `note`), and on parts of tasks are left out:
+    they compare with no other.
 
     Returns:
         `pd.DataFrame`: `model`, `task`, `type` and `main_score`.
 
     Raises:
-        [`RecipeError`]: the folder holds no scores of these tasks, or those of two revisions of a model that mteb does
-        not know: it would take either of them.
+        [`RecipeError`]: the folder holds no scores of these tasks, none that compares with others, or those of two
+        revisions of a model that mteb does not know: it would take either of them.
     """
     if not Path(folder).is_dir():
         raise RecipeError(f"results: there is no folder '{folder}'; give a results artifact, or a folder of mteb's "
                           "results.")
     manifest, types = read_manifest(folder), task_types()
     if manifest.get("stage") == "benchmark":
-        rows = [row for row in manifest["table"] if row["task"] in types and not row.get("note")]
+        of_tasks = [row for row in manifest["table"] if row["task"] in types]
+        rows, left_out = [row for row in of_tasks if not row.get("note")], [row for row in of_tasks if row.get("note")]
         of_it = manifest["parents"]["model"]["reference"] if "model" in manifest["parents"] else OWN
         rows = [row | {"model": of_it if row["model"] == OWN else row["model"]} for row in rows]
         found = pd.DataFrame(rows).rename(columns={"value": "main_score"})
     else:
-        found = _read_mteb(folder)
+        left_out = [row for row in _alone(folder) if row["mteb_task"] in types]
+        found = _read_mteb(folder, {row["revision"] for row in left_out})
+    if not len(found) and left_out:
+        why = [f"{row['task']} ({row['note'] or 'a part of the task'})" for row in left_out]
+        more = f" and {len(why) - NAMED} more" if len(why) > NAMED else ""
+        raise RecipeError(f"results: no score in '{folder}' compares with those of others: {'; '.join(why[:NAMED])}"
+                          f"{more}; score these tasks on mteb's own data.")
     if not len(found):
         raise RecipeError(f"results: '{folder}' has no score on a task of {BENCHMARK}; give a results artifact with "
                           "such tasks, or a folder that holds results/<org>__<name>/<revision>/<task>.json.")
     return found.assign(type=found["task"].map(types))[["model", "task", "type", "main_score"]].reset_index(drop=True)
 
 
-def _read_mteb(folder):
+def _alone(folder):
+    """Records of our own beside mteb's results whose scores compare with no other."""
+    from anna_embed.evaluation.mteb_tasks import finished
+
+    records = filter(None, map(finished, sorted(Path(folder, "records").glob("*.json"))))
+    return [row for row in records if row["note"] or row["task"] != row["mteb_task"]]
+
+
+def _read_mteb(folder, left_out):
     import mteb
 
     loaded = mteb.ResultCache(folder).load_results(tasks=mteb.get_benchmark(BENCHMARK), require_model_meta=False,
                                                    validate_and_filter=True)
+    loaded = loaded.model_copy(update={"model_results": [
+        result for result in loaded.model_results if result.model_revision not in left_out]})
     with warnings.catch_warnings(action="ignore"):  # that there is nothing is said by the caller
         revisions = loaded.to_dataframe(format="long", include_model_revision=True)
         table = loaded.to_dataframe(format="long")
     if not len(table):
         return table
+    table = table.dropna(subset="score")
     unknown = revisions[~revisions["model_name"].isin([meta.name for meta in mteb.get_model_metas()])]
     twice = unknown[unknown.duplicated(["model_name", "task_name"])]
     if len(twice):

@@ -1,9 +1,11 @@
 """Scores of mteb's folders and of results artifacts beside the public models."""
 
+import json
+
 import mteb
 import pandas as pd
 import pytest
-from small_results import benchmark_tasks, change, file_result, make_run
+from small_results import benchmark_tasks, change, file_result, make_run, record
 
 from anna_embed.__main__ import main
 from anna_embed.artifacts import MANIFEST
@@ -64,6 +66,21 @@ def test_two_revisions_of_a_local_model(run):
         read_scores(f"{run}/.cache/mteb")
 
 
+def test_our_own_cache_has_notes_beside_the_scores(tmp_path):
+    """If this fails, a score on forty rows of a task, or NaN, is ranked beside public models: mteb's files say nothing
+    of the data."""
+    (tmp_path / "records").mkdir()
+    rows = [record("STS12", 0.9, "a part of it"), record("ArguAna, 50 queries", 0.4) | {"mteb_task": "ArguAna"},
+            record("STS13", 0.5), record("STS14", float("nan"))]
+    for row in rows:
+        if row["task"] == "STS13":
+            with pytest.raises(RecipeError, match="compares with those of others: .*STS12 [(]a part of it[)]"):
+                read_scores(str(tmp_path))
+        file_result(tmp_path, "local/a", row["revision"], benchmark_tasks()[row["mteb_task"]], row["value"])
+        (tmp_path / "records" / f"{row['revision']}.json").write_text(json.dumps(row))
+    assert read_scores(str(tmp_path))["task"].tolist() == ["STS13"]
+
+
 def test_nothing_to_compare(tmp_path, run):
     """An empty table would look like a model without scores; mteb would make the folder of a mistyped name."""
     with pytest.raises(RecipeError, match="results: there is no folder '.*none'"):
@@ -71,6 +88,10 @@ def test_nothing_to_compare(tmp_path, run):
     assert not (tmp_path / "none").exists()
     with pytest.raises(RecipeError, match="has no score on a task of MTEB"):
         read_scores(str(tmp_path))
+    noted = [{"model": "m", "task": f"STS{n}", "metric": "s", "value": 1, "note": "cut"} for n in (12, 13, 14, 15)]
+    change(run / "results" / MANIFEST, table=noted)
+    with pytest.raises(RecipeError, match="others: STS12 [(]cut[)]; STS13 [(]cut[)]; STS14 [(]cut[)] and 1 more"):
+        read_scores(f"{run}/results")
     change(run / "results" / MANIFEST, table=[{"model": "m", "task": "own", "metric": "accuracy", "value": 1, "n": 2}])
     with pytest.raises(RecipeError, match="has no score on a task of MTEB"):
         read_scores(f"{run}/results")
