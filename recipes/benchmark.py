@@ -15,7 +15,7 @@ from pathlib import Path
 
 from recipes.publish import pushed
 
-from anna_embed.artifacts import CARD, Stage
+from anna_embed.artifacts import CARD, Stage, read_manifest
 from anna_embed.located import locate
 from anna_embed.config import BenchmarkConfig
 from anna_embed.fetch import go_offline
@@ -27,10 +27,12 @@ def plan(config: BenchmarkConfig, given: dict) -> Stage:
     if config.asks_mteb:
         from anna_embed.evaluation.panel import locate_parts
 
-        located = locate_parts(parts_of(config), config.mirror, config.tasks)
+        located = locate_parts(parts_of(config), config.mirror, config.tasks, config.benchmark)
         parents |= {f"mteb {part.name}": at for part, at in located.items()}
     if config.pairs or not config.asks_mteb or Path(config.input("pairs")).exists():
         parents["pairs"] = locate("pairs", config.input("pairs"), "dataset", config.mirror)
+        config.require("pairs", read_manifest(parents["pairs"].path).get("stage") in (None, "convert"),
+                       "name an artifact that the convert stage made")
         if config.baselines:
             parents["reranker"] = locate("reranker", config.input("reranker"), "model", config.mirror)
             for key in ("base_model", "dense_model"):
@@ -48,7 +50,6 @@ def main(config: BenchmarkConfig, given: dict) -> None:
     if stage.is_current:
         return print(f"benchmark: {stage.output} is up to date")
 
-    from anna_embed.artifacts import read_manifest
     from anna_embed.evaluation.panel import mean_of
     from anna_embed.evaluation.scored_model import ScoredModel
     from anna_embed.evaluation.show import as_text, command
@@ -98,7 +99,6 @@ def parts_of(config: BenchmarkConfig) -> list:
 
 def held_out_scores(config: BenchmarkConfig, stage: Stage, model, kept: Path) -> list[dict]:
     """The model's scores on the pairs' test splits, and those of its yardsticks."""
-    from anna_embed.artifacts import read_manifest
     from anna_embed.evaluation.heldout import read_held_out, score_all
     from anna_embed.evaluation.teachers import teacher_scores
     from anna_embed.kinds import KINDS

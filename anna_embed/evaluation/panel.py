@@ -64,7 +64,8 @@ def load_task(part: Part):
     try:
         task = mteb.get_task(part.task, **chosen)
     except KeyError as error:
-        raise RecipeError(f"tasks: mteb has no task {error}; `mteb available-tasks` lists them.") from None
+        raise RecipeError(f"tasks: mteb has no task '{part.task}'{_meant(error)}; `mteb available-tasks` lists "
+                          "them.") from None
     except ValueError:
         raise RecipeError(f"tasks: '{part.task}' has no English part; leave it out.") from None
     if task.is_aggregate:
@@ -73,6 +74,12 @@ def load_task(part: Part):
     splits = list(task.metadata.eval_splits)
     wanted = splits if part.split == "test" and "test" not in splits else [part.split]
     return task.filter_eval_splits(wanted)
+
+
+def _meant(error):
+    """mteb's guess at what was meant, in brackets; nothing if it has none."""
+    guess = error.args[0].partition("not found. ")[2]
+    return f" ({guess})" if guess else ""
 
 
 def parts_of(tasks: list[str], benchmark: str | None, panel: bool, dev_panel: bool) -> list[Part]:
@@ -88,7 +95,8 @@ def parts_of(tasks: list[str], benchmark: str | None, panel: bool, dev_panel: bo
         try:
             tasks_of_it = mteb.get_benchmark(benchmark).tasks
         except KeyError as error:
-            raise RecipeError(f"benchmark: mteb has no benchmark {error}; write for example '{BENCHMARK}'.") from None
+            raise RecipeError(f"benchmark: mteb has no benchmark '{benchmark}'{_meant(error)}; write for example "
+                              f"'{BENCHMARK}'.") from None
         for task in (part for whole in tasks_of_it for part in _parts_of(whole)):
             _check_same(benchmark, task)
             parts.append(Part(task.metadata.name))
@@ -113,7 +121,8 @@ def _check_same(benchmark, task):
                               f"benchmark of English ones, for example '{BENCHMARK}'.")
 
 
-def locate_parts(parts: list[Part], mirrors: list[str], named: list[str] = ()) -> dict[Part, Located]:
+def locate_parts(parts: list[Part], mirrors: list[str], named: list[str] = (),
+                 benchmark: str | None = None) -> dict[Part, Located]:
     """The dataset of each task: part of what the results are made from. What only a panel asks for and no mirror holds
     is left out.
 
@@ -121,6 +130,7 @@ def locate_parts(parts: list[Part], mirrors: list[str], named: list[str] = ()) -
         parts (`list[Part]`): From `parts_of`.
         mirrors (`list[str]`): Folders in Hub layout.
         named (`list[str]`): Tasks that were asked for by name, whether a panel has them or not.
+        benchmark (`str`, *optional*): What the others belong to.
 
     Raises:
         [`RecipeError`]: the data of a named task, or of every task, is nowhere.
@@ -129,8 +139,9 @@ def locate_parts(parts: list[Part], mirrors: list[str], named: list[str] = ()) -
     for part in parts:
         dataset = load_task(part).metadata.dataset
         reference = dataset["path"] if mirrors else f"{dataset['path']}@{dataset['revision']}"
+        key = "benchmark" if benchmark and part.task not in named else "tasks"
         try:
-            found[part] = locate(f"tasks: {part.task}", reference, "dataset", mirrors, download=False)
+            found[part] = locate(f"{key}: {part.task}", reference, "dataset", mirrors, download=False)
         except RecipeError:
             last_hope = part == parts[-1] and not found
             if not mirrors or part not in PANEL + DEV_PANEL or part in map(Part, named) or last_hope:

@@ -46,10 +46,12 @@ def test_a_panel_is_what_the_mirror_holds(small_mirror, tmp_path):
 
 
 @pytest.mark.parametrize("keys, message", [
-    ((["STSBenchmark", "STSBenchmrk"], None), "tasks: mteb has no task .*STSBenchmrk"),
+    ((["STSBenchmark", "STSBenchmrk"], None),
+     "tasks: mteb has no task 'STSBenchmrk' [(]Did you mean: 'STSBenchmark'[?][)];"),
     ((["CQADupstackRetrieval"], None), "tasks: 'CQADupstackRetrieval' is the mean of several.*CQADupstackAndroid"),
     ((["SICK-R-PL"], None), "tasks: 'SICK-R-PL' has no English part"),
-    (([], "MTEB(engl, v2)"), "benchmark: mteb has no benchmark .*MTEB")])
+    (([], "MTEB(engl, v2)"), "benchmark: mteb has no benchmark 'MTEB[(]engl, v2[)]' .*MTEB"),
+    ((["no such thing"], None), "tasks: mteb has no task 'no such thing'; `mteb")])
 def test_names_that_mteb_does_not_know(keys, message, small_mirror):
     """If this fails, a typo among many tasks ends in a traceback after hours of encoding."""
     with pytest.raises(RecipeError, match=message):

@@ -211,13 +211,21 @@ def test_any_model_on_held_out_rows(tiny_model, pairs, tmp_path):
     (["--num_examples", "3"], "num_examples: 3 is not possible; examples are drawn from the training rows"),
     (["--num_examples", "17"], "num_examples: 17 is not possible; write 0 to 16"),
     (["--tasks", "SICK-R"], "tasks: SICK-R: no mirror holds the dataset 'mteb/sickr-sts'"),
-    (["--benchmark", "MTEB(eng, v2)"], "tasks: ArguAna: no mirror holds")])
+    (["--benchmark", "MTEB(eng, v2)"], "benchmark: ArguAna: no mirror holds")])
 def test_what_cannot_be_scored(words, message, tiny_model, small_mirror, tmp_path):
     """If this fails, a run ends in a traceback, or leaves half a folder behind."""
     mine = ["--tasks", "STSBenchmark"] if "--tasks" not in words else []
     with pytest.raises(RecipeError, match=message.replace("(", r"\(").replace(")", r"\)")):
         run("--model", tiny_model, "--mirror", small_mirror, "--artifacts", tmp_path / "a", *mine, *words)
     assert not (tmp_path / "a").exists()
+
+
+def test_pairs_are_what_convert_makes(tiny_model, pairs, tmp_path):
+    """If this fails, `--pairs artifacts/scores` is taken without a word, and no held-out row is scored."""
+    manifest = Path(pairs, "manifest.json")
+    manifest.write_text(manifest.read_text().replace('"convert"', '"score"'))
+    with pytest.raises(RecipeError, match="pairs: '.*pairs' is not possible; name an artifact that the convert stage"):
+        run("--model", tiny_model, "--pairs", pairs, "--baselines", "false", "--artifacts", tmp_path / "a")
 
 
 def test_the_mirror_is_the_real_thing(small_mirror):
