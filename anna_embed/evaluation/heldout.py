@@ -10,6 +10,7 @@ import numpy as np
 
 from anna_embed.evaluation import metrics
 from anna_embed.kinds import KINDS
+from anna_embed.parsing import RecipeError
 from anna_embed.schema import CORPUS, PAIRS
 from anna_embed.tables import read_split
 
@@ -88,6 +89,9 @@ def score_all(name: str, load: Callable[[], Encode], held_out: list[HeldOut], pr
         held_out (`list[HeldOut]`), prompts (`dict[str, str]`), few (`int`): As for `score`; the prompt by task.
         folder (`Path`): Holds one file a model.
         documents (`str`): As for `score`.
+
+    Raises:
+        [`RecipeError`]: a score is no number.
     """
     saved = folder / f"{re.sub(r'[^A-Za-z0-9.]+', '-', name)}.json"
     if not saved.is_file():
@@ -95,6 +99,10 @@ def score_all(name: str, load: Callable[[], Encode], held_out: list[HeldOut], pr
         encode = load()
         rows = [{"model": name, **row} for task in held_out
                 for row in score(task, encode, prompts[task.name], few, documents)]
+        for row in rows:
+            if not np.isfinite(row["value"]):
+                raise RecipeError(f"{name}: its {row['metric']} on the held-out rows of '{row['task']}' is no number: "
+                                  "it has one vector for all of these texts; check its weights.")
         folder.mkdir(exist_ok=True)
         saved.with_suffix(".tmp").write_text(json.dumps(rows))
         saved.with_suffix(".tmp").rename(saved)

@@ -8,6 +8,7 @@ import pytest
 from anna_embed.evaluation.heldout import HeldOut, read_held_out, score, score_all
 from anna_embed.evaluation.show import as_text, how_to_use
 from anna_embed.evaluation.teachers import teacher_scores
+from anna_embed.parsing import RecipeError
 from anna_embed.schema import CORPUS, PAIRS
 from anna_embed.tables import write_split
 from anna_embed.teacher.fusion import rrf
@@ -54,6 +55,15 @@ def test_each_kind(task, metric, value, n, prompts):
     assert {text: encode.prompts[text] for text in prompts} == prompts
     score(task, encode, "P", 10, "D")  # of a model that has a prompt for documents
     assert {text: encode.prompts[text] for text in prompts} == {text: name or "D" for text, name in prompts.items()}
+
+
+@pytest.mark.filterwarnings("ignore:An input array is constant")
+def test_a_score_that_is_no_number(tmp_path):
+    """If this fails, NaN of a model that gives all texts one vector goes into a manifest, which is no JSON then."""
+    with pytest.raises(RecipeError, match="base model: its spearman on the held-out rows of 'sts' is no number: "):
+        score_all("base model", lambda: lambda texts, prompt: np.eye(26)[[0] * len(texts)], [CASES[1][0]],
+                  {"sts": "P"}, 10, tmp_path / ".scores")
+    assert not (tmp_path / ".scores").exists()
 
 
 def test_the_slow_teachers_are_compared_on_the_same_queries():
