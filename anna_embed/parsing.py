@@ -13,6 +13,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import yaml
 
+from anna_embed.hub_tokens import KEYS, masked
 from anna_embed.value_types import fits, fits_text, fits_yaml, wrong_type
 
 
@@ -95,11 +96,13 @@ def _check(source, values, types, fit):
     known = {f.name for t in types for f in fields(t) if f.init}
     own = ", ".join(sorted(f.name for f in fields(types[0])))
     for key, value in values.items():
+        if key not in known and str(key).lower() in KEYS:
+            raise RecipeError(f"{source}: unknown key '{key}'; log in with `hf auth login`, or set HF_TOKEN.")
         if key not in known:
-            raise RecipeError(f"{source}: unknown key '{key}' (value {value!r}){_meant(key, known)}; the stage's own "
-                              f"keys are {own}.")
+            raise RecipeError(masked(f"{source}: unknown key '{key}' (value {value!r}){_meant(key, known)}; the "
+                                     f"stage's own keys are {own}."))
         if not fit(value, hints[key]):
-            raise RecipeError(wrong_type(f"{source}: {key}", value, hints[key]))
+            raise RecipeError(masked(wrong_type(f"{source}: {key}", value, hints[key])))
 
 
 def _meant(key, known):

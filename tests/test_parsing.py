@@ -16,6 +16,7 @@ from anna_embed.config import BenchmarkConfig, ConvertConfig, ScoreConfig, Stage
 from anna_embed.parsing import RecipeError, check_type, one_sentence, parse
 
 ROOT = Path(__file__).parents[1]
+TOKEN = "hf_" + "Ab3" * 11
 GOOD = "artifacts: runs/a\ndense_model: some/model\n"
 
 
@@ -113,6 +114,10 @@ def test_bools_of_the_command_line(read):
     (GOOD + "1: 2\n", [], "recipe.yaml: unknown key '1' (value 2)"),
     (GOOD + "on: 2\n", [], "recipe.yaml: unknown key 'True' (value 2)"),
     (GOOD + "env: {HF_TOKEN: x}\n", [], "recipe.yaml: unknown key 'env'"),
+    (GOOD + "Token: secret\n", [], "recipe.yaml: unknown key 'Token'; log in with `hf auth login`, or set HF_TOKEN."),
+    (GOOD, ["--tokn", TOKEN], "command line: unknown key 'tokn' (value 'hf_...')"),
+    (GOOD, ["--depth", TOKEN], "command line: depth: 'hf_...' is not of type int"),
+    (GOOD + f"mirror: {TOKEN}\n", [], "recipe.yaml: mirror: 'hf_...' is not of type list[str]"),
     (GOOD + "depth: many\n", [], "recipe.yaml: depth: 'many' is not of type int; write a value of that type."),
     (GOOD + "depth: 5.5\n", [], "recipe.yaml: depth: 5.5 is not of type int"),
     (GOOD + "depth: 5e1\n", [], "recipe.yaml: depth: '5e1' is not of type int"),
@@ -136,7 +141,8 @@ def test_bools_of_the_command_line(read):
     (b"artifacts: \xff\n", [], "recipe.yaml: not valid YAML ("),
 ])
 def test_bad_recipes_are_one_sentence(read, text, arguments, message):
-    """A misspelt key that is ignored, or a usage of 200 lines, costs a run; a sentence names key, value, remedy."""
+    """A misspelt key that is ignored, or a usage of 200 lines, costs a run; a sentence names key, value, remedy; an
+    access token in it would stand in every log."""
     with pytest.raises(RecipeError) as refused:
         read(text, *arguments)
     assert message in str(refused.value) and str(refused.value).endswith(".") and "\n" not in str(refused.value)

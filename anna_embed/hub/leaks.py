@@ -8,9 +8,10 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet
 
+from anna_embed import hub_tokens
 from anna_embed.parsing import RecipeError
 
-TOKEN = re.compile(rb"(hf_|hf_oauth_|api_org_)[A-Za-z0-9]{20,}")
+TOKEN = re.compile(hub_tokens.TOKEN.pattern.encode())
 LONGEST = 4096  # bytes of a token; of two blocks read one after the other so much is looked at together
 
 
