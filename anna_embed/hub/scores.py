@@ -7,13 +7,18 @@ from huggingface_hub import EvalResult, EvalResultEntry, constants, eval_result_
 from anna_embed.artifacts import OWN
 from anna_embed.hub.names import hub_id
 
+# What the Hub calls mteb's types and our kinds of tasks; the others are judged by the similarity of texts.
+TASK_TYPES = {"retrieval": "text-retrieval", "reranking": "text-ranking", "classification": "text-classification"}
 RESULTS = ".eval_results/anna_embed.yaml"
 
 
 def model_index(results: dict[str, Any]) -> list[EvalResult]:
     """What the model's page shows."""
     data = {row["task"]: _dataset(results, row["task"]) for row in _own(results)}
-    return [EvalResult(task_type="sentence-similarity", dataset_type=data[row["task"]].get("id", row["task"]),
+    types = {name: task["kind"] for name, task in results.get("tasks", {}).items()}
+    types |= {made["task"]: made.get("type", "").lower() for made in results.get("mteb", [])}
+    return [EvalResult(task_type=TASK_TYPES.get(types.get(row["task"]), "sentence-similarity"),
+                       dataset_type=data[row["task"]].get("id", row["task"]),
                        dataset_name=_name(row), dataset_revision=data[row["task"]].get("revision"),
                        metric_type=row["metric"], metric_value=row["value"]) for row in _own(results)]
 

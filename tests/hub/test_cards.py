@@ -15,7 +15,7 @@ from anna_embed.artifacts import ARTIFACTS, Stage
 from anna_embed.hub.cards import ROOT, card, render
 from anna_embed.hub.names import hub_id, repo_type
 from anna_embed.hub.outgoing import _paths
-from anna_embed.hub.scores import eval_results
+from anna_embed.hub.scores import eval_results, model_index
 from anna_embed.origin import licence_of
 from anna_embed.parsing import RecipeError
 from anna_embed.schema import CORPUS, PAIRS
@@ -175,6 +175,16 @@ def test_scores_for_the_benchmarks_own_tables():
     assert [(entry["dataset"], entry["value"]) for entry in found] == [
         ({"id": "mteb/stsbenchmark-sts", "task_id": "STSBenchmark", "revision": "abc"}, 80.0),
         ({"id": "me/anna-pairs", "task_id": "NQ", "revision": "a" * 40}, 50.0)]
+
+
+def test_task_types_are_the_hubs():
+    """If this fails, the Hub's page says of a score on questions and passages that it is of similar sentences."""
+    row = {"model": "trained model", "metric": "m", "value": 0.8, "n": 9}
+    table = [{**row, "task": task} for task in ("NQ", "SciFact", "STS12", "Banking77Classification")]
+    made = [{"task": "SciFact", "type": "Retrieval"}, {"task": "STS12", "type": "STS"},
+            {"task": "Banking77Classification", "type": "Classification"}]
+    assert [score.task_type for score in model_index({**FULL, "table": table, "mteb": made})] == [
+        "text-retrieval", "text-retrieval", "sentence-similarity", "text-classification"]
 
 
 @pytest.mark.parametrize("data_files, paths", [
