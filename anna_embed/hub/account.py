@@ -16,11 +16,15 @@ def check_account(namespace: str) -> None:
     """Makes sure, before anything is written, that a token is there and may write to `namespace`.
 
     Raises:
-        [`RecipeError`]: no token, one that the Hub does not know, one that may only read, or another's namespace.
+        [`RecipeError`]: no token, one that the Hub does not know or cannot have made, one that may only read, or
+            another's namespace.
     """
     if not get_token():
         raise RecipeError("HF_TOKEN: there is no token; log in with `hf auth login`, or set HF_TOKEN to a token with "
                           "write access.")
+    if not get_token().isascii():
+        raise RecipeError("HF_TOKEN: the token holds characters that no token of the Hub has; copy it again, and "
+                          f"{USE_IT}.")
     with hub_failures(namespace):
         user = retried(HfApi().whoami)
     token = user.get("auth", {}).get("accessToken", {})

@@ -67,7 +67,7 @@ def is_as_rendered(folder: str | Path) -> bool:
     path = Path(folder, CARD)
     if not path.exists():
         return True
-    body, _, mark = path.read_text(encoding="utf-8").rstrip("\n").rpartition("\n")
+    body, _, mark = path.read_text(encoding="utf-8", errors="replace").rstrip("\n").rpartition("\n")
     return mark == _mark(body)
 
 

@@ -11,7 +11,7 @@ def family_of(run: str | Path, manifest: dict[str, Any]) -> dict[str, dict[str, 
 
     They are found by content: what has been made anew since then is not among them.
     """
-    beside = {found["content"]: found for name in ARTIFACTS if (found := read_manifest(Path(run, name)))}
+    beside = {found.get("content"): found for name in ARTIFACTS if (found := read_manifest(Path(run, name)))}
     found, to_visit = {manifest["artifact"]: manifest}, [manifest]
     while to_visit:
         for parent in to_visit.pop()["parents"].values():

@@ -65,7 +65,7 @@ def collect(folder: Path, release: dict[str, Place]) -> dict[str, Outgoing]:
         raise RecipeError(f"artifacts: '{folder}' has no {MANIFEST}; name a folder that a stage made.")
     paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and not _stays(path.relative_to(folder))]
     files = {name: _read(folder, name, path) for path in paths if (name := path.relative_to(folder).as_posix())}
-    if manifest["content"] != digest(folder):  # after the search for tokens: to have leaked one is worse
+    if manifest.get("content") != digest(folder):  # after the search for tokens: to have leaked one is worse
         raise RecipeError(f"artifacts: the files in '{folder}' are not those that its {MANIFEST} describes; delete "
                           "the folder and run its stage again.")
     if ADAPTER in files:
@@ -102,7 +102,11 @@ def described(folder: Path, manifest: dict[str, Any], release: dict[str, Place],
 
 def _final_card(folder, final, results, release, others) -> str:
     if not is_as_rendered(folder):
-        return (folder / CARD).read_text(encoding="utf-8")
+        try:
+            return (folder / CARD).read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            raise RecipeError(f"artifacts: '{folder / CARD}' is not UTF-8; save it as UTF-8, or delete it to have it "
+                              "rendered.") from None
     family = {name: _published(folder.parent / name, ancestor, release)
               for name, ancestor in family_of(folder.parent, read_manifest(folder)).items()}
     return card(final, results, family, added_by_others(others))

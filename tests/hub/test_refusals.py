@@ -1,5 +1,7 @@
 """What is refused before the first byte is written, and the sentence that says why and what to do."""
 
+import json
+
 import pandas
 import pytest
 from small_release import describe
@@ -10,6 +12,8 @@ SOME_TOKEN = "hf_" + "Ab3" * 11
 
 @pytest.mark.parametrize("token, sentence", [
     ("", "HF_TOKEN: there is no token; log in with `hf auth login`, or set HF_TOKEN to a token with write access."),
+    ("hf_n\u00f6", "HF_TOKEN: the token holds characters that no token of the Hub has; copy it again, and set "
+     "HF_TOKEN to it or, where that is not set, log in with it (`hf auth login`)."),
     ("hf_wrong", "HF_TOKEN: {endpoint} does not know this token; nothing was written; make a new one in your "
      "account's settings, and set HF_TOKEN to it or, where that is not set, log in with it (`hf auth login`)."),
     ("hf_test_read", "HF_TOKEN: the token of 'tester' may only read; make one with write access in your account's "
@@ -17,7 +21,7 @@ SOME_TOKEN = "hf_" + "Ab3" * 11
     ("hf_test_other", "namespace: 'other' may not write to 'tester'; name one of other."),
     ("hf_test_fine", "HF_TOKEN: this fine-grained token of 'tester' has no write access to the repositories of "
      "'tester'; give it that in your account's settings, or use another."),
-], ids=["none", "wrong", "read-only", "of another", "fine-grained"])
+], ids=["none", "not ASCII", "wrong", "read-only", "of another", "fine-grained"])
 def test_tokens(hub, refusal, monkeypatch, token, sentence):
     """If this fails, the user learns after an hour of uploading that the token was never good enough, or not why."""
     monkeypatch.setenv("HF_TOKEN", token)
@@ -131,12 +135,17 @@ def test_a_card_that_the_hub_refuses(hub, refusal, artifacts):
     card.write_text("no front matter")
     assert refusal() == (f"artifacts: the front matter of '{card}' names no license; add the key 'license', "
                          "or delete the file to have it rendered.")
+    card.write_bytes("---\nlicense: mit\n---\ncaf\u00e9\n".encode("latin-1"))
+    assert refusal() == f"artifacts: '{card}' is not UTF-8; save it as UTF-8, or delete it to have it rendered."
     assert hub.writes() == []
 
 
 def test_files_that_the_manifest_does_not_describe(hub, refusal, artifacts):
     """If this fails, the card of a release states numbers of other data than the release holds."""
     (artifacts / "pairs/NQ/train-00000-of-00001.parquet").write_bytes(b"edited")
+    assert "are not those that its manifest.json describes" in refusal()
+    manifest = artifacts / "pairs/manifest.json"
+    manifest.write_text(json.dumps({k: v for k, v in json.loads(manifest.read_text()).items() if k != "content"}))
     assert "are not those that its manifest.json describes" in refusal()
     assert hub.writes() == []
 
