@@ -18,6 +18,8 @@ from anna_embed.digests import digest
 from anna_embed.fetch import go_offline
 from anna_embed.parsing import RecipeError, one_sentence
 
+FEWEST = 3  # pairs of a task that have a picture
+
 
 def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -33,6 +35,11 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def plan(options: argparse.Namespace) -> Stage:
+    if options.held_out < 0 or 0 < options.held_out < FEWEST:
+        raise RecipeError(f"held_out: {options.held_out} is not possible; write {FEWEST} or more pairs, or 0 to leave "
+                          "the section out.")
+    if options.max_length < 8:
+        raise RecipeError(f"max_length: {options.max_length} is not possible; write 8 or more tokens.")
     # The manifest names the content, and holds the times that the report shows besides.
     there = {name: options.artifacts / name / MANIFEST for name in ARTIFACTS
              if read_manifest(options.artifacts / name)}
@@ -59,9 +66,24 @@ def main() -> None:
     if stage.is_current:
         return print(f"report: {stage.output} is up to date")
 
+    from anna_embed.evaluation.compare import read_scores
+
+    more = [read_scores(stage.parents[f"results {path}"].path) for path in options.results]
+    work = stage.begin()
+    try:
+        text = page_of(options, stage, more)
+    except RecipeError:
+        stage.discard()
+        raise
+    (work / "report.html").write_text(text, encoding="utf-8")
+    stage.finish(stage.manifest({}))
+    print(f"report: open {stage.output}/report.html")
+
+
+def page_of(options: argparse.Namespace, stage: Stage, more: list) -> str:
+    """The page, from the artifacts that are there and the scores of `more` models."""
     import pandas as pd
 
-    from anna_embed.evaluation.compare import read_scores
     from anna_embed.evaluation.report_costs import costs
     from anna_embed.evaluation.report_page import page
     from anna_embed.evaluation.report_scores import scores
@@ -69,8 +91,7 @@ def main() -> None:
     from anna_embed.evaluation.report_training import training
     from anna_embed.teacher.mine import threshold
 
-    more = [read_scores(stage.parents[f"results {path}"].path) for path in options.results]
-    work, there = stage.begin(), {name: Path(stage.parents[name].path) for name in ARTIFACTS if name in stage.parents}
+    there = {name: Path(stage.parents[name].path) for name in ARTIFACTS if name in stage.parents}
     manifests, sections = {name: read_manifest(folder) for name, folder in there.items()}, []
     if "results" in there and manifests["results"]["table"]:
         of_mteb = {record["task"] for record in manifests["results"].get("mteb", [])}
@@ -84,11 +105,7 @@ def main() -> None:
     if "base_model" in stage.parents:
         sections.append(vectors_of(options, there, manifests, stage.parents["base_model"].path))
     sections.append(costs(there, manifests))
-
-    text = page(manifests, [section for section in sections if section], options.artifacts.name)
-    (work / "report.html").write_text(text, encoding="utf-8")
-    stage.finish(stage.manifest({}))
-    print(f"report: open {stage.output}/report.html")
+    return page(manifests, [section for section in sections if section], options.artifacts.name)
 
 
 def vectors_of(options: argparse.Namespace, there: dict[str, Path], manifests: dict[str, dict], base: str):

@@ -37,8 +37,8 @@ def _summary(manifests) -> str:
     if adapter:
         rows = sum(splits.get("train", 0) for splits in adapter["rows"].values())
         kinds = ", ".join(dict.fromkeys(task["kind"] for task in adapter["tasks"].values()))
-        said.append(f"Trained for {adapter['training']['steps']:,} steps on {rows:,} rows of {len(adapter['tasks'])} "
-                    f"tasks ({kinds}).")
+        tasks = "1 task" if len(adapter["tasks"]) == 1 else f"{len(adapter['tasks'])} tasks"
+        said.append(f"Trained for {adapter['training']['steps']:,} steps on {rows:,} rows of {tasks} ({kinds}).")
     dropped = sum(row["rows"] for row in pairs.get("dropped", []) if "test set" in row["reason"])
     if dropped:
         said.append(f"{dropped:,} rows were kept out of training because their text occurs in a test set.")

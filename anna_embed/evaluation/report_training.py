@@ -39,13 +39,10 @@ def _summary(log, manifest) -> str:
     said = f"{number(how['steps'])} steps on {how['processes']} process{'es' if how['processes'] > 1 else ''}"
     last = f", the last {number(how['steps'] - how['resumed_at'])} of them" if "resumed_at" in how else ""
     said += f"{last} in {seconds / 60:.1f} minutes" if seconds else ""
-    return (f"{said}, from {manifest['base_model']['name']}. The loss went from "
-            f"{losses[0]['loss']:.2f} (mean of steps 1 to {losses[0]['step']}) to {losses[-1]['loss']:.2f} (steps "
-            f"{_since(losses)} to {losses[-1]['step']}).")
-
-
-def _since(losses):
-    return (losses[-2]["step"] if len(losses) > 1 else 0) + 1
+    first = f"{losses[0]['loss']:.2f} (mean of steps 1 to {losses[0]['step']})"
+    course = f"was {first}" if len(losses) == 1 else (
+        f"went from {first} to {losses[-1]['loss']:.2f} (steps {losses[-2]['step'] + 1} to {losses[-1]['step']})")
+    return f"{said}, from {manifest['base_model']['name']}. The loss {course}."
 
 
 def _curves(log) -> Picture:

@@ -197,6 +197,32 @@ def test_a_resumed_run_does_not_boast():
     how = {"steps": 10, "processes": 2, "resumed_at": 6, "final": {"train_runtime": 90.0}}
     said = _summary(log, {"training": how, "base_model": {"name": "base"}})
     assert said.startswith("10 steps on 2 processes, the last 4 of them in 1.5 minutes, from base.")
+    assert said.endswith("The loss went from 2.00 (mean of steps 1 to 5) to 1.00 (steps 6 to 10).")
+
+
+def test_one_logged_point_has_no_course():
+    """If this fails, a short run's loss "went from 2.00 to 2.00"."""
+    how = {"steps": 5, "processes": 1, "final": {}}
+    said = _summary([{"loss": 2.0, "step": 5}], {"training": how, "base_model": {"name": "base"}})
+    assert said.endswith("from base. The loss was 2.00 (mean of steps 1 to 5).")
+
+
+@pytest.mark.parametrize("words, said", [
+    (["--held_out", -3], "held_out: -3 is not possible; write 3 or more pairs, or 0"),
+    (["--held_out", 2], "held_out: 2 is not possible"),
+    (["--max_length", 7], "max_length: 7 is not possible; write 8 or more tokens.")])
+def test_sizes_that_are_not_possible(run, command, words, said):
+    """If this fails, a report silently lacks its section on vectors, or ends in a sentence about prompts."""
+    with pytest.raises(RecipeError, match=said):
+        command(run, *words)
+
+
+def test_a_refused_report_leaves_nothing_behind(run, command):
+    """If this fails, half a report lies beside the artifacts."""
+    next((run / "scores").rglob("*.parquet")).unlink()
+    with pytest.raises(RecipeError, match="has no rows of task"):
+        command(run)
+    assert not (run / "report.partial").exists()
 
 
 def test_the_figures_are_the_artifacts(run, command):
