@@ -85,6 +85,8 @@ def _read_mteb(folder, left_out):
                                                    validate_and_filter=True)
     loaded = loaded.model_copy(update={"model_results": [
         result for result in loaded.model_results if result.model_revision not in left_out]})
+    if not loaded.model_results:
+        return pd.DataFrame()
     with warnings.catch_warnings(action="ignore"):  # that there is nothing is said by the caller
         revisions = loaded.to_dataframe(format="long", include_model_revision=True)
         table = loaded.to_dataframe(format="long")
