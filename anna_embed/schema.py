@@ -28,6 +28,8 @@ TRIPLETS = Features({
     "sibling_positive_ids": List(TEXT), "label": TEXT, "label_score": NUMBER, "task": TEXT,
 })
 
+NULLABLE = ("label", "label_score")  # of the columns that a stage reads; in all others null is an error
+
 TEACHERS = ("bm25", "dense", "reranker", "rrf")
 
 RESULTS = Features({

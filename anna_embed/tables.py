@@ -7,12 +7,15 @@ from glob import escape
 from pathlib import Path
 
 import datasets
+import pyarrow as pa
+import pyarrow.compute as pc
 from datasets import Dataset, Features, concatenate_datasets, disable_progress_bars, load_dataset
 from datasets.exceptions import DatasetGenerationError
 
 from anna_embed.artifacts import read_manifest
 from anna_embed.located import Located, differ
 from anna_embed.parsing import RecipeError, in_short
+from anna_embed.schema import NULLABLE
 
 disable_progress_bars()  # the stages show their own, one per task
 
@@ -58,7 +61,8 @@ def read_split(key: str, folder: str, config: str, split: str, features: Feature
     """One split of an artifact, checked against its features.
 
     Raises:
-        [`RecipeError`]: the artifact has no such config, or not all of it, or other columns.
+        [`RecipeError`]: the artifact has no such config, or not all of it, or other columns, or a null or an empty
+            text where no stage writes one.
     """
     files = sorted(str(f) for f in Path(folder, config).glob(f"{split}-*.parquet"))
     if not files:
@@ -77,10 +81,27 @@ def read_split(key: str, folder: str, config: str, split: str, features: Feature
                           f"{', '.join(rows.column_names)}. Make it with the stage before this one.")
     rows = rows.select_columns(list(features))
     try:
-        return rows if rows.features == features else rows.cast(features)  # a cast copies all of it to disk
+        rows = rows if rows.features == features else rows.cast(features)  # a cast copies all of it to disk
     except (ValueError, TypeError) as error:
         raise RecipeError(f"{key}: a column of '{config}' in '{folder}' is of another type "
                           f"({in_short(error)}); make it with the stage before this one.") from None
+    for name in (name for name in features if name not in NULLABLE and not _is_whole(rows.data.column(name))):
+        row = next(number for number, value in enumerate(rows.data.column(name)) if _lacks(value.as_py()))
+        raise RecipeError(f"{key}: row {row} of '{config}', split '{split}', in '{folder}' has a null or an empty "
+                          f"text in the column '{name}'; leave such rows out, or make it with the stage before this "
+                          "one.")
+    return rows
+
+
+def _is_whole(column):
+    """Whether there is no null and no empty text in a column, or in its lists; no text is read for that."""
+    values = pc.list_flatten(column) if pa.types.is_list(column.type) else column
+    empty = pa.types.is_string(values.type) and pc.min(pc.binary_length(values)).as_py() == 0
+    return not column.null_count and not values.null_count and not empty
+
+
+def _lacks(value):
+    return any(map(_lacks, value)) if isinstance(value, list) else value is None or value == ""
 
 
 def _open(trouble, files, cache):

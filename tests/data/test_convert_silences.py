@@ -8,8 +8,9 @@ from datasets import ClassLabel, Dataset, Features, Value
 from anna_embed import tables
 from anna_embed.config import MineConfig
 from anna_embed.parsing import RecipeError
-from anna_embed.schema import PAIRS
+from anna_embed.schema import PAIRS, TRIPLETS
 from recipes import mine
+from small import triplet
 
 INTENTS = {"name": "intents", "kind": "classification", "columns": {"text": "text", "label": "label"}}
 QUESTIONS = {"name": "questions", "kind": "retrieval", "instruction": "Find",
@@ -176,6 +177,21 @@ def test_an_artifact_in_part(stage, monkeypatch):
         pq.write_table(rows.set_column(place, "query", pa.array([["no text"]] * len(rows))), file)
     with pytest.raises(RecipeError, match="a column of 'intents' in .* is of another type"):
         tables.read_split("pairs", str(stage.pairs), "intents", "train", PAIRS)
+
+
+@pytest.mark.parametrize("column, value", [
+    ("query", None), ("query", ""), ("positive", ""), ("negatives", None), ("negatives", ["n", None]),
+    ("negatives", ["n", ""]), ("negative_ids", [None]), ("sibling_positive_ids", None), ("teacher_rrf", [1.0, None])])
+def test_a_text_that_is_not_there(tmp_path, column, value):
+    """If this fails, a null in somebody else's triplets is a traceback in the middle of training, and an empty query
+    is trained without a word."""
+    rows = [triplet("q", "p", ["n", "m"], scores=[3, 2, 1]), triplet("q", "p")]
+    tables.write_split(tmp_path, "good", "train", rows, TRIPLETS)
+    assert tables.read_split("triplets", str(tmp_path), "good", "train", TRIPLETS).to_list() == rows
+    tables.write_split(tmp_path, "mine", "train", [*rows, rows[0] | {column: value}], TRIPLETS)
+    with pytest.raises(RecipeError, match=f"triplets: row 2 of 'mine', split 'train', in '{tmp_path}' has a null or "
+                                          f"an empty text in the column '{column}'; leave such rows out"):
+        tables.read_split("triplets", str(tmp_path), "mine", "train", TRIPLETS)
 
 
 def test_a_task_is_not_called_like_a_key(stage):
