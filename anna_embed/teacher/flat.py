@@ -6,6 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from anna_embed.parsing import RecipeError
+from anna_embed.schema import TEACHERS
+
 
 @dataclass
 class Candidates:
@@ -60,6 +63,18 @@ def candidates_of(positive_ids: list[str], scored: pa.Table, rows: np.ndarray) -
     own = np.full(len(rows), -1)
     own[pair[found]] = found
     return Candidates(pair, ids, values(scored, "is_positive").to_numpy(zero_copy_only=False)[place], own, place)
+
+
+def check_lengths(scored: pa.Table) -> None:
+    """Raises [`RecipeError`] unless all lists of a query are as long as that of its candidates' ids, as all that is
+    behind a shorter one would be taken for that of another passage."""
+    sizes = scored["candidate_ids"].chunk(0).value_lengths().to_numpy()
+    for name in ("candidates", "is_positive", *TEACHERS):
+        others = scored[name].chunk(0).value_lengths().to_numpy()
+        for row in np.flatnonzero(sizes != others)[:1]:
+            raise RecipeError(f"scores: query '{scored['query'][row].as_py()[:80]}' has {sizes[row]} candidate_ids "
+                              f"and {others[row]} values of {name}; delete that artifact and run the score stage "
+                              "again.")
 
 
 def values(scored: pa.Table, name: str) -> pa.Array:

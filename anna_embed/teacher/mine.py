@@ -17,7 +17,7 @@ from datasets import Dataset
 
 from anna_embed.parsing import RecipeError
 from anna_embed.schema import TEACHERS, TRIPLETS
-from anna_embed.teacher.flat import Candidates, candidates_of, lists, values
+from anna_embed.teacher.flat import Candidates, candidates_of, check_lengths, lists, values
 
 
 BLOCK = 256  # pairs whose candidates are in memory at a time
@@ -99,9 +99,10 @@ def mine_all(pairs: list[dict], scored: pa.Table, rows: np.ndarray, rule: Rule) 
         rule (`Rule`): How negatives are chosen.
 
     Raises:
-        [`RecipeError`]: a score is NaN or infinite (compared with a threshold it would drop in silence), or the scores
-        do not hold a pair's positive.
+        [`RecipeError`]: a score is NaN or infinite (compared with a threshold it would drop in silence), a query has
+        more candidates than scores or fewer, or the scores do not hold a pair's positive.
     """
+    check_lengths(scored)
     scores = {name: values(scored, name).to_numpy() for name in TEACHERS}
     for name, found in scores.items():
         bad = np.flatnonzero(~np.isfinite(found))

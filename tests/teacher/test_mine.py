@@ -124,6 +124,15 @@ def test_scores_that_are_no_numbers(name, score):
         mine(pair(), row, Rule())
 
 
+@pytest.mark.parametrize("name", ["candidates", "is_positive", *TEACHERS])
+def test_lists_of_several_lengths(name):
+    """If this fails, a query that lacks one score gives the scores of all behind it to other passages, in silence."""
+    row = scored([0.9, 0.5, 0.4])
+    row[name].pop()
+    with pytest.raises(RecipeError, match=f"scores: query 'q' has 3 candidate_ids and 2 values of {name}; delete"):
+        mine(pair(), row, Rule())
+
+
 def test_scores_of_other_pairs():
     """A pairs artifact made anew, with scores of the old one."""
     with pytest.raises(RecipeError, match="query 'q' has no score for its positive p7; .*run the score stage again"):
