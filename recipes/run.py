@@ -25,12 +25,14 @@ from anna_embed.config import BenchmarkConfig, ConvertConfig, ExportConfig, Mine
 from anna_embed.config import TrainConfig
 from anna_embed.evaluation.show import as_text, how_to_use
 from anna_embed.fetch import go_offline
+from anna_embed.located import locate
 from anna_embed.parsing import RecipeError, one_sentence, parse
 from anna_embed.precision import fastest_device, is_slow, note_if_slow
 
 STAGES = {"convert": ConvertConfig, "train_reranker": RerankerConfig, "score": ScoreConfig, "mine": MineConfig,
           "train": TrainConfig, "export": ExportConfig, "benchmark": BenchmarkConfig}
 SHARED = ("score", "mine", "train")  # several processes share their work
+MODELS = ("base_model", "dense_model", "reranker", "model_name_or_path", "guide", "second_guide", "adapter", "model")
 COMPUTE = ("train_reranker", "score", "train", "benchmark")  # their dtype is what models compute in
 
 
@@ -55,6 +57,9 @@ def main() -> None:
         if getattr(config, "dry_run", False):
             raise RecipeError(f"{name}.dry_run: true leaves nothing for the stages behind it; run the stage alone: "
                               f"python -m recipes.{name} --config {options.recipe / name}.yaml --dry_run true.")
+    if "train" in parsed:
+        check_training(*parsed["train"], options.accelerate)
+    find_models(parsed)
 
     # ---- the stages -------------------------------------------------------------------------------------------------
     outputs, ran = {}, []
@@ -117,6 +122,29 @@ def types_of(stage: str) -> tuple[type, ...]:
     from anna_embed.training.arguments import Arguments
 
     return (TrainConfig, Arguments, ModelConfig)
+
+
+def check_training(config, training_args, model_args, given: dict, accelerate: str | None) -> None:
+    """Raises [`RecipeError`] for what the stage would refuse."""
+    from anna_embed.training.check import check_arguments
+    from anna_embed.training.inputs import check_keys
+
+    if accelerate:
+        training_args._n_gpu = min(1, training_args.n_gpu)  # each of its processes will have its own
+    check_arguments(training_args)
+    check_keys(given)
+    config.evaluates(given)
+
+
+def find_models(parsed: dict[str, tuple]) -> None:
+    """Raises [`RecipeError`] if a model that a stage names is nowhere, unless this run is to make it."""
+    found = set()
+    for stage, (config, *_, given) in parsed.items():
+        for key in MODELS:
+            name, made = given.get(key), Path(config.artifacts).resolve()
+            if name and name not in found and not Path(name).exists() and made not in Path(name).resolve().parents:
+                locate(f"{stage}.{key}", name, "model", config.mirror)
+                found.add(name)
 
 
 def device_of(accelerate: str | None) -> str:

@@ -13,6 +13,7 @@ import pytest
 import recipes.run
 from recipes.run import overrides, run_stage, stages_of, types_of
 
+from anna_embed.located import locate
 from anna_embed.parsing import RecipeError
 
 ROOT = Path(__file__).parents[1]
@@ -40,6 +41,8 @@ class FakeStage:
 @pytest.fixture
 def run(monkeypatch, tmp_path):
     """Runs main with fake stages; the commands that it would have started."""
+    monkeypatch.setattr(recipes.run, "locate", lambda *_: None)
+
     def run(*argv, done=()):
         started = []
 
@@ -138,12 +141,24 @@ def test_auto_asks_where_models_run(run, machine, capsys, is_slow, has_gpu, hard
     ([RECIPE, "--set", "train.max_steps"], "--set: 'train.max_steps' is not STAGE.KEY=VALUE"),
     ([RECIPE, "--set", "publish.tag=v1"], "--set: 'publish.tag=v1' is not STAGE.KEY=VALUE with a stage of convert"),
     ([RECIPE, "--set", "train.dry_run=true"], "train.dry_run: true leaves nothing .*python -m recipes.train --config"),
+    ([RECIPE, "--set", "train.gradient_accumulation_steps=8"], "gradient_accumulation_steps: 8 is not possible; it"),
+    ([RECIPE, "--set", "train.load_in_4bit=true"], "load_in_4bit: True is not possible; the base model is not quan"),
+    ([RECIPE, "--set", "train.eval_strategy=steps"], "eval_steps: is missing beside eval_strategy: steps"),
     ([RECIPE, "--set", "benchmark.rerank_dept=3"], "unknown key 'rerank_dept'.*did you mean 'rerank_depth'"),
 ])
 def test_what_is_wrong_is_said_before_anything_runs(run, argv, sentence):
     """If this fails, a typo in the last stage is found out after the others have run for hours."""
     with pytest.raises(RecipeError, match=sentence):
         run(*argv)
+
+
+def test_a_model_that_is_nowhere(run, monkeypatch, tmp_path):
+    """If this fails, a slip in the name of the base model is found out after all texts were scored and mined."""
+    monkeypatch.setattr(recipes.run, "locate", locate)
+    monkeypatch.setattr("anna_embed.located.fetch", lambda *_: ("a folder", "a commit"))
+    with pytest.raises(RecipeError, match="train.model_name_or_path: there is nothing at 'no/such/model'; run the st"):
+        run(RECIPE, "--set", "train.model_name_or_path=no/such/model")
+    assert "score" in dict(run(RECIPE, "--set", f"score.reranker={tmp_path}/reranker"))  # which the run makes itself
 
 
 def test_overrides():

@@ -18,18 +18,8 @@ ONLY = {
 }
 
 
-def parents_of(config, given: dict) -> dict[str, Located]:
-    """
-    The inputs of a training run, by the keys that name them.
-
-    Args:
-        config ([`TrainConfig`]): the stage's keys.
-        given (`dict`): all keys that the recipe states, also those of trl and transformers.
-
-    Raises:
-        [`RecipeError`]: one is missing, both guides are the same, a second step would overwrite its first, or a key
-            of trl's is not followed or possible.
-    """
+def check_keys(given: dict) -> None:
+    """Raises [`RecipeError`] for a key of trl's that is not followed or possible, and if there is no base model."""
     for key, (only, remedy) in ONLY.items():
         if given.get(key, only) != only:
             value = "a token" if key == "hub_token" else repr(given[key])
@@ -40,6 +30,21 @@ def parents_of(config, given: dict) -> dict[str, Located]:
             raise RecipeError(f"{key}: {given[key]} is not possible, as nothing would be learnt; write {remedy}.")
     if not given.get("model_name_or_path"):
         raise RecipeError("model_name_or_path: names no base model; give a decoder-only model, a folder or a Hub id.")
+
+
+def parents_of(config, given: dict) -> dict[str, Located]:
+    """
+    The inputs of a training run, by the keys that name them.
+
+    Args:
+        config ([`TrainConfig`]): the stage's keys.
+        given (`dict`): all keys that the recipe states, also those of trl and transformers.
+
+    Raises:
+        [`RecipeError`]: one is missing, both guides are the same, a second step would overwrite its first, or what
+            `check_keys` refuses.
+    """
+    check_keys(given)
     parents = {"triplets": locate("triplets", config.input("triplets"), "dataset", config.mirror),
                "model_name_or_path": locate("model_name_or_path", given["model_name_or_path"], "model", config.mirror)}
     for key in ("guide", "second_guide", "adapter"):
