@@ -5,6 +5,7 @@ written the manifest and the card are added and the folder takes its name by a r
 before is a hidden folder beside it until then, and takes its place again if a kill came between.
 """
 
+import atexit
 import errno
 import json
 import os
@@ -26,6 +27,7 @@ from anna_embed.parsing import RecipeError
 
 MANIFEST, CARD, LOG = DESCRIBING
 KEY = ".key"  # in a folder that is not finished: what it is made from
+NO_WORK = (KEY, writer.LOCK, ".failed")  # files of it that say nothing of how far a run got
 BARE = ("train_reranker", "score")  # stages that see bare texts: another instruction changes nothing in them
 ARTIFACTS = ("pairs", "reranker", "scores", "triplets", "adapter", "model", "results")  # in order of descent
 OWN = "trained model"  # what result tables call a model that the export stage made
@@ -66,6 +68,7 @@ class Stage:
     parents: dict[str, Located]
     started: float = field(default_factory=time.time)
     _writing: TextIO | None = field(default=None, init=False, repr=False)
+    _new_folders: list[Path] = field(default_factory=list, init=False, repr=False)
     _code: dict[str, str | None] = field(default_factory=dict, init=False, repr=False)
 
     @property
@@ -109,6 +112,8 @@ class Stage:
     def begin(self) -> Path:
         """The folder to write into: what an interrupted run of exactly this left there, or an empty one.
 
+        If the process ends before there is anything in it that a later run could use, it goes away again.
+
         In a training run of several processes the main one prepares it, before the others get here.
 
         Raises:
@@ -119,6 +124,7 @@ class Stage:
         self._code = {"code": code_digest(), "commit": code_commit()}  # while it runs the files may change
         self._recover()
         self._check_place()
+        self._new_folders += [folder for folder in self.work.parents if not folder.exists()]
         try:
             self.work.mkdir(parents=True, exist_ok=True)
             self._writing = self._writing or writer.claim(self.name, self.work)
@@ -127,6 +133,7 @@ class Stage:
                 raise
             raise RecipeError(f"artifacts: cannot write '{self.work}' ({error.strerror}); name a folder that you may "
                               "write into.") from None
+        atexit.register(self._discard_if_empty)
         note, others = self.work / KEY, self.is_of_others
         if others or not note.is_file():
             if others:
@@ -138,7 +145,14 @@ class Stage:
     def discard(self) -> None:
         """Removes what was written: after a check that says it must not be used."""
         shutil.rmtree(self.work, ignore_errors=True)
+        with suppress(OSError):  # others have written there
+            for folder in self._new_folders:
+                folder.rmdir()
         self._release()
+
+    def _discard_if_empty(self):
+        if not any(file.is_file() and file.name not in NO_WORK for file in self.work.rglob("*")):
+            self.discard()
 
     def manifest(self, rows: dict[str, Any], dropped: list[dict] = (), **more: Any) -> dict[str, Any]:
         """What the card is rendered from. `rows`: counts by config and split; `dropped`: `task`, `reason`, `rows`."""
@@ -190,6 +204,7 @@ class Stage:
         Path(self.output, KEY).unlink(missing_ok=True)
 
     def _release(self):
+        atexit.unregister(self._discard_if_empty)
         if self._writing:
             self._writing.close()
             self._writing = None

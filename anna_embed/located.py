@@ -33,17 +33,18 @@ def locate(key: str, reference: str, repo_type: str, mirrors: list[str], downloa
         download (`bool`): False for datasets that `load_dataset` fetches itself, file by file.
 
     Raises:
-        [`RecipeError`]: nothing is there.
+        [`RecipeError`]: nothing is there, or a mirror is no folder.
     """
     if not reference.strip():
         raise RecipeError(f"{key}: names nothing; give a folder or a Hub id (org/name).")
-    if Path(reference).exists():
-        return Located(reference, reference, digest(Path(reference)))
-    name, _, revision = reference.partition("@")
     for mirror in mirrors:
         if not Path(mirror).is_dir():
             raise RecipeError(f"mirror: there is no folder '{mirror}'; give one that holds models/<org>/<name> and "
                               "datasets/<org>/<name>.")
+    if Path(reference).exists():
+        return Located(reference, reference, digest(Path(reference)))
+    name, _, revision = reference.partition("@")
+    for mirror in mirrors:
         path = Path(mirror) / f"{repo_type}s" / name
         if HUB_ID.fullmatch(name) and path.is_dir():
             return Located(reference, str(path), digest(path))
