@@ -66,6 +66,9 @@ def parse(dataclass_types, argv=None):
     except RecipeError:
         raise
     except ValueError as error:  # what transformers' own dataclasses refuse
+        if "arguments are not used" in str(error):
+            words = str(error).rpartition(": ")[2]
+            raise RecipeError(f"command line: {words} belongs to no key; write --key value, or take it out.") from None
         raise RecipeError(f"{file or 'command line'}: {in_short(error)}; mend that key.") from None
     parsed = (replace(parsed[0], **off), *parsed[1:]) if off else parsed
     hints = {name: hint for t in types for name, hint in get_type_hints(t).items()}
@@ -203,8 +206,9 @@ def one_sentence():
         raise SystemExit(1) from None
     except OSError as error:
         if error.errno == errno.ENOSPC:
-            _stop(f"the disk is full while writing '{error.filename or 'an artifact'}'; free some space and run the "
-                  "same command again: it continues where it stopped.")
+            what = f" while writing '{error.filename}'" if error.filename else ", of artifacts or of a cache (HF_HOME)"
+            _stop(f"the disk is full{what}; free some space and run the same command again: it continues where it "
+                  "stopped.")
         if isinstance(error, BAD_PLACE) and error.filename:
             _stop(f"cannot use '{error.filename}' ({error.strerror}); name another file or folder.")
         raise

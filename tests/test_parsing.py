@@ -1,5 +1,6 @@
 """Recipes and the command line: what is right is read as meant, what is wrong is one sentence."""
 
+import errno
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -130,6 +131,9 @@ def test_bools_of_the_command_line(read):
     (GOOD, ["--dtype", "int8"], "command line: dtype: 'int8' is not of type Literal['float32', 'bfloat16']"),
     (GOOD, ["--depth", "null"], "command line: depth: 'null' is not of type int"),
     (GOOD + "depth: 0\n", [], "depth: 0 is not possible; "),
+    (GOOD + "bm25_k1: .inf\n", [], "bm25_k1: inf is not possible; write 0 or more"),
+    (GOOD, ["foo"], "command line: ['foo'] belongs to no key; write --key value, or take it out."),
+    (GOOD, ["--artifacts", "a", "foo"], "command line: ['foo'] belongs to no key"),
     (GOOD, ["--mirror"], "command line: --mirror has no value; give one, or leave --mirror out."),
     (GOOD, ["--mirror", "--depth", "5"], "command line: --mirror has no value"),
     (GOOD.replace("artifacts: ", "artifacts: ''  # "), [], "artifacts: '' is not possible; name a folder."),
@@ -219,6 +223,13 @@ def test_a_place_that_cannot_be_written(tmp_path, capsys):
         with pytest.raises(SystemExit), one_sentence():
             use()
         assert f"error: cannot use '{tmp_path}" in capsys.readouterr().err
+
+
+def test_a_full_disk_without_a_path(capsys):
+    """If this fails, the sentence names a file that is not there: 'an artifact'."""
+    with pytest.raises(SystemExit), one_sentence():
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert "error: the disk is full, of artifacts or of a cache (HF_HOME); free some" in capsys.readouterr().err
 
 
 def test_other_errors_are_not_hidden():

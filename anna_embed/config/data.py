@@ -82,10 +82,11 @@ class RerankerConfig(StageConfig):
         for key in ("hard_from", "batch_size"):
             self.require(key, getattr(self, key) >= 1, "write 1 or more")
         self.require("max_queries", self.max_queries is None or self.max_queries >= 1, "write 1 or more")
-        self.require("epochs", self.epochs > 0, "write a positive number, for example 1.0")
+        self.require("epochs", 0 < self.epochs < math.inf, "write a positive number, for example 1.0")
         self.require("max_length", self.max_length >= 8, "write 8 or more tokens")
-        self.require("target_temperature", self.target_temperature > 0, "write a positive number, for example 0.07")
-        self.require("lexical_weight", self.lexical_weight >= 0, "write 0 or more, for example 3.0")
+        self.require("target_temperature", 0 < self.target_temperature < math.inf,
+                     "write a positive number, for example 0.07")
+        self.require("lexical_weight", 0 <= self.lexical_weight < math.inf, "write 0 or more, for example 3.0")
 
 
 @dataclass
@@ -124,7 +125,7 @@ class ScoreConfig(StageConfig):
         super().__post_init__()
         self.require("dense_model", self.dense_model is not None, "name a SentenceTransformer, a folder or a Hub id")
         self.require("depth", self.depth >= 1, "write 1 or more")
-        self.require("bm25_k1", self.bm25_k1 >= 0, "write 0 or more, for example 1.5")
+        self.require("bm25_k1", 0 <= self.bm25_k1 < math.inf, "write 0 or more, for example 1.5")
         self.require("bm25_b", 0 <= self.bm25_b <= 1, "write a number from 0 to 1")
         self.require("bm25_stemmer", self.bm25_stemmer in STEMMERS, f"write one of {', '.join(STEMMERS)}")
         self.require("bm25_stop_words", self.bm25_stop_words in STOP_WORDS, f"write one of {', '.join(STOP_WORDS)}")
