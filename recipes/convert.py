@@ -74,7 +74,8 @@ def make(config: ConvertConfig, stage: Stage, work: Path) -> None:
     for number, named in enumerate(config.test_sets):
         at = stage.parents[f"test set {number}: {named['path']}"]
         protected.add(named["path"], texts_of_test_set(at, named))
-    for source in tqdm([s for s in sources if s.holds_out], desc="Held-out rows", unit="task"):
+    apart = [source for source in sources if source.holds_out]
+    for source in tqdm(apart, desc="Held-out rows", unit="task", disable=not apart):
         write(source, "test", held_out(source, stage.parents[held_out_name(source)], config.seed, protected))
 
     # ---- training rows ---------------------------------------------------------------------------------------------

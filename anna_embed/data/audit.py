@@ -11,13 +11,13 @@ from datasets import Dataset
 from anna_embed.located import Located
 from anna_embed.data.load import check_utf_8, load_rows
 from anna_embed.data.rows import lookup_table
+from anna_embed.data.texts import INVISIBLE
 from anna_embed.parsing import RecipeError
 
 REPEATS = 20  # a column whose texts occur this often each, on average, holds labels,
 SHORT = 3  # if they have no more words than this, on average: judgements repeat their queries as often
 # Four characters in a row of a script that puts no space between words: Thai, Lao, Burmese, Khmer, Japanese, Chinese.
 UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]{4}")
-INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")  # soft hyphen, zero-width characters, byte order mark
 
 
 def normalise(text: str) -> str:

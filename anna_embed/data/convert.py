@@ -90,8 +90,7 @@ def _nli(source, rows, seed, made):
         premise, hypothesis = clean(row["premise"]), clean(row["hypothesis"])
         label = source.label_of(row["label"])
         if label not in NLI and label not in UNLABELLED:
-            raise source.error(f"columns: label: {row['label']!r} is none of {', '.join(NLI)}; map it, for example "
-                               f"labels: {{{row['label']!r}: neutral}}.")
+            raise source.error(_unknown(source, row["label"], label))
         made.steps["rows"] += 1
         made.steps[f"labelled {label}" if label in NLI else "not labelled"] += 1
         if not premise or not hypothesis:
@@ -115,6 +114,14 @@ def _nli(source, rows, seed, made):
         made.steps[AS_NEGATIVES] += len(bad)
         for hypothesis in good:
             _add(made, source, premise, hypothesis, bad, label_score=1.0)
+
+
+def _unknown(source, value, label):
+    if source.renames(value):
+        return f"labels: {value!r} becomes {label!r}, which is none of {', '.join(NLI)}; write one of these."
+    likely = label.lower() if label.lower() in NLI else "neutral"
+    return (f"columns: label: {value!r} is none of {', '.join(NLI)}; map it, for example labels: "
+            f"{{{value!r}: {likely}}}.")
 
 
 def _sts(source, rows, seed, made):

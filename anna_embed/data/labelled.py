@@ -56,7 +56,8 @@ def labelled(source: Source, rows: list[dict], dropped: Counter, steps: Counter)
         steps["rows"] += 1
         text, label = clean(row["text"]), label_in_words(source, row["label"])
         if not text or not label:
-            dropped["empty text or label"] += 1
+            unmatched = text and source.label_of(row["label"])
+            dropped["no match of label_pattern" if unmatched else "empty text or label"] += 1
             continue
         found.append((text, label))
         labels[text].add(label)

@@ -3,6 +3,7 @@
 import errno
 import gzip
 import json
+import re
 from fnmatch import fnmatch
 from glob import escape
 from pathlib import Path
@@ -155,4 +156,5 @@ def _reason(at, error):
                     json.loads(line.strip() or "null")
                 except ValueError as wrong:
                     return f"line {number} is no valid JSON, from column {wrong.colno} on ({wrong.msg})"
-    return "it holds no rows" if isinstance(error, StopIteration) else in_short(error.__cause__ or error)
+    is_empty = isinstance(error, StopIteration) or re.search(r'"\w+" corresponds to no data', str(error))
+    return "it holds no rows" if is_empty else in_short(error.__cause__ or error)

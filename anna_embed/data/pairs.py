@@ -56,8 +56,10 @@ def training(source: Source, at: Located, seed: int, protected: Protected) -> Ta
     if protected.drop:
         kept, corpus, seen, gone = _without(source, pairs, corpus, protected, "a test set")
         if not kept:
+            free, *_ = drop_protected(pairs, source.kind, protected.held_out)
+            remedies = "train on another split, or set decontaminate: false" if free else "or train on another split"
             raise source.error(f"all {len(pairs)} training pairs occur in a test set ({dict(seen)}); leave the task "
-                               "out, train on another split, or set decontaminate: false.")
+                               f"out, {remedies}.")
         steps += overlaps(pairs, source.kind, protected) + gone
         pairs, over = sample(kept, source.limit, seed)
     else:

@@ -9,7 +9,7 @@ from datasets import ClassLabel, Dataset, LargeList, List
 from anna_embed.located import Located
 from anna_embed.data.load import check_utf_8, load_rows
 from anna_embed.data.source import Source
-from anna_embed.data.texts import join
+from anna_embed.data.texts import clean, join
 from anna_embed.parsing import RecipeError
 
 LISTS = (List, LargeList)
@@ -33,7 +33,7 @@ def read_rows(source: Source, at: Located, split: str) -> tuple[list[dict[str, A
             feature = _feature(rows.features, theirs)
             by_number = ours == "label" and not source.labels_are(_class_names(feature))
             values = [_named(feature, value, source.renames if by_number else None) for value in values]
-        if ours == "label" and any(isinstance(name, bool) for name in source.labels):
+        if ours == "label" and split != source.test_split and at.reference != source.test_path:
             _check_labels(source, at, values)
         found[ours] = values
     table = [dict(zip(found, values)) for values in zip(*found.values())]
@@ -101,11 +101,14 @@ def _check_plain(key, theirs, values, may_be_lists):
 
 
 def _check_labels(source, at, values):
-    """YAML reads yes, no, on and off as true and false."""
-    there = {part for value in values for part in (value if isinstance(value, list) else [value])}
-    if there and not any(map(source.renames, there)):
+    """A label that is not there is a slip, unless all that are there have a name: then these rows are a part of more.
+    YAML reads yes, no, on and off as true and false."""
+    there = {part for value in values for part in (value if isinstance(value, list) else [value]) if clean(part)}
+    texts = set(map(clean, there))
+    lost = [label for label in source.labels if label not in there and clean(label) not in texts]
+    if lost and not all(map(source.renames, there)):
         some = ", ".join(sorted(map(repr, there))[:10])
-        raise source.error(f"labels: none of {', '.join(map(repr, source.labels))} is a label in '{at.reference}', "
+        raise source.error(f"labels: none of {', '.join(map(repr, lost))} is a label in '{at.reference}', "
                            f"which has {some}; write them as they are there (yes, no, on and off in quotation marks).")
 
 

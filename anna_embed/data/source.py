@@ -1,11 +1,13 @@
 """What a source of training rows is: a dataset, how to read it, and what it is."""
 
+import math
 import re
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, Literal, get_type_hints
 
 from anna_embed.data.texts import clean
+from anna_embed.digests import DESCRIBING
 from anna_embed.kinds import KINDS
 from anna_embed.parsing import RecipeError, check_type
 
@@ -17,6 +19,8 @@ COLUMNS = {
 READY = ("query", "positive")  # rows that are pairs already serve every kind but the graded one
 OPTIONAL = ("negatives", "label", "relevance", "query_id", "positive_id")
 TABLE_KEYS = {"config", "split", "id", "text"}
+LONGEST_NAME = 60  # characters, of up to four bytes; a folder's name may have 255
+SPLIT = re.compile(r"[^\[\]]+(\[(-?[\d_]+%?)?:(-?[\d_]+%?)?\][^\[\]]*)*")
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,9 @@ class Source:
             check_type(f"{self.key}: {f.name}", getattr(self, f.name), hints[f.name])
         self._require(re.fullmatch(r"\w[\w .+-]*", self.name) and not self.name.endswith("-corpus"), "name", self.name,
                       "it names a folder: write letters, digits, '-', '_' or '.', and no '-corpus' at the end")
+        self._require(len(self.name) <= LONGEST_NAME and self.name not in DESCRIBING, "name", self.name,
+                      f"it names a folder beside {', '.join(DESCRIBING)}: write another name, of {LONGEST_NAME} "
+                      "characters at most")
         self._require(self.name not in ("query", "document") and not self.name.endswith(("-query", "-document")),
                       "name", self.name, "exported models have prompts of such names that belong to no task: call it "
                       "otherwise")
@@ -105,8 +112,12 @@ class Source:
         self._require(not isinstance(self.columns.get("negatives"), list), "columns", self.columns,
                       "several columns of negatives would be joined to one text: name one column that holds a list")
         low_high = self.score_range
-        self._require(len(low_high) == 2 and low_high[0] < low_high[1], "score_range", low_high,
+        self._require(len(low_high) == 2 and -math.inf < low_high[0] < low_high[1] < math.inf, "score_range", low_high,
                       "write [lowest, highest]")
+        for key in ("split", "test_split"):
+            value = getattr(self, key)
+            self._require(value is None or SPLIT.fullmatch(value), key, value,
+                          "write a split's name, or a part of it, for example 'train[:1000]' or 'train[90%:]'")
         for key in ("limit", "test_limit", "corpus_limit"):
             value = getattr(self, key)
             self._require(value is None or value >= 1, key, value, "write 1 or more, or leave the key out for no "

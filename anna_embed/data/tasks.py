@@ -16,12 +16,15 @@ def read_tasks(tasks: list[dict[str, Any]]) -> list[Source]:
     """The `tasks` of a recipe as sources.
 
     Raises:
-        [`RecipeError`]: no name, an unknown name without a path, an unknown key, or the same name twice.
+        [`RecipeError`]: no name, or one that is no text, an unknown name without a path, an unknown key, or the same
+            name twice.
     """
     found, keys = {}, sorted(f.name for f in fields(Source))
     for task in tasks:
         name = task.get("name")
-        if not isinstance(name, str) or not name:
+        if name is not None and not isinstance(name, str):
+            raise RecipeError(f"tasks: name: {name!r} is no text; put it in quotation marks: name: '{name}'.")
+        if not name:
             raise RecipeError(f"tasks: {task!r} has no 'name'; add one, for example name: my_pairs.")
         for key in task:
             if key not in keys:

@@ -2,18 +2,23 @@
 
 import hashlib
 import math
+import re
 from collections.abc import Iterable
 from typing import Any
 
+INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")  # soft hyphen, zero-width characters, byte order mark
+BLANK = re.compile(rf"(\s|{INVISIBLE.pattern})*")
+
 
 def clean(value: Any) -> str:
-    """A text without white space around it; the empty string for what is no text.
+    """A text without white space around it; the empty string for what is no text, or none that one can see.
 
     A column of whole numbers with an empty field comes as floats: 1.0 is the label 1, and NaN is none.
     """
     if isinstance(value, float):
         value = None if math.isnan(value) else int(value) if value.is_integer() else value
-    return value.strip() if isinstance(value, str) else "" if value is None else str(value).strip()
+    text = "" if value is None else str(value).strip()
+    return "" if BLANK.fullmatch(text) else text
 
 
 def join(values: Iterable[Any]) -> str:

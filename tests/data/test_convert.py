@@ -156,6 +156,22 @@ def test_nli_refuses_a_label_outside_its_set(label):
         convert(source("nli"), [{"premise": "p", "hypothesis": "h", "label": label}], 0)
 
 
+@pytest.mark.parametrize("label, labels, sentence", [
+    ("Entailment", {}, r"map it, for example labels: {'Entailment': entailment}\."),
+    ("entailment", {"entailment": "contradicton"}, "labels: 'entailment' becomes 'contradicton', which is none of en"),
+])
+def test_what_mends_a_label_of_nli(label, labels, sentence):
+    """If this fails, whoever copies the example drops all entailments, or mends data that is right."""
+    with pytest.raises(RecipeError, match=sentence):
+        convert(source("nli", labels=labels), [{"premise": "p", "hypothesis": "h", "label": label}], 0)
+
+
+@pytest.mark.parametrize("text", ["\u200b", "\ufeff \u2060", "\u00ad\u200f", "\u3000"])
+def test_a_text_that_nobody_sees_is_empty(text):
+    """If this fails, a byte order mark in an empty field is a query that the model is trained on."""
+    assert clean(text) == "" and clean(f"a{text}b") == f"a{text}b"
+
+
 def test_retrieval_by_hand():
     """Several positives become rows; a positive from another row of the same query is never a negative."""
     rows = [{"query": "q", "positive": ["a", "b", "", "q"], "negatives": ["n", "n", "", "c", "b", None]},
@@ -258,6 +274,8 @@ def test_label_pattern_keeps_the_part_that_counts():
     rows = [{"text": f"t{i}", "label": label} for i, label in enumerate(labels)]
     made = convert(source("clustering", label_pattern=r"^\S+"), rows, 0)
     assert {p["label"] for p in made.pairs} == {"cs.CL", "math.CO"} and made.dropped == {"empty text or label": 1}
+    made = convert(source("clustering", label_pattern="^zzz"), rows, 0)
+    assert made.dropped == {"no match of label_pattern": 4, "empty text or label": 1}  # which key is to be mended
 
 
 @pytest.mark.parametrize("kind", ["classification", "clustering"])

@@ -182,6 +182,8 @@ BAD = {  # what is wrong: the recipe, and what has to be said ({} stands for the
                             "no pair is left of the 1 rows of '{}/e.jsonl', split 'train' (dropped: {{'empty positi"),
     "empty file": (lambda s: broken(s, path=s.data("e.jsonl", "")),
                    "tasks: my questions: cannot read '{}/e.jsonl': it holds no rows; mend "),
+    "header alone": (lambda s: broken(s, path=s.data("h.csv", "q,p,n\n")),
+                     "tasks: my questions: cannot read '{}/h.csv': it holds no rows; mend the file."),
     "broken JSONL": (lambda s: broken(s, path=s.data("b.jsonl", '{"q": "a", "p": "b"}\n{"q": "a", "p"\n')),
                      "tasks: my questions: cannot read '{}/b.jsonl': line 2 is no valid JSON, from column 15 on"),
     "NaN score": (lambda s: broken(s, "sts", path=s.data("e.jsonl", NAN)),
@@ -208,6 +210,22 @@ BAD = {  # what is wrong: the recipe, and what has to be said ({} stands for the
     "all contaminated": (lambda s: broken(s, test_path=s.data("same.jsonl", QUESTIONS)),
                          "tasks: my questions: all 12 training pairs occur in a test set ({{'text occurs in"),
 }
+
+
+def test_what_frees_training_rows(stage):
+    """If this fails, who follows the sentence sets `decontaminate: false` for held-out rows, and is refused again."""
+    same = stage.data("same.jsonl", QUESTIONS)
+    held_out, test_set = tasks(stage, test_path=same), [{"path": same}]
+    assert stage.error(held_out).endswith("; leave the task out, or train on another split.")
+    assert "Held-out rows" not in stage.capsys.readouterr().err
+    assert stage.error(tasks(stage), test_sets=test_set).endswith("split, or set decontaminate: false.")
+    stage.run(tasks(stage), test_sets=test_set, decontaminate=False)
+
+
+def test_a_refused_first_run_leaves_nothing(stage):
+    """If this fails, an empty folder is left of a run that was refused."""
+    task = tasks(stage, path=stage.data("e.jsonl", EMPTY))[0]
+    assert "no pair is left" in stage.error([task]) and not stage.pairs.parent.exists()
 
 
 @pytest.mark.parametrize("what", BAD)

@@ -1,5 +1,6 @@
 """The table of sources: the report's words, the Hub's names, and every shape of rows that they come in."""
 
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -141,7 +142,7 @@ OWN = {"name": "mine", "kind": "retrieval", "path": "p", "columns": {"query": "q
 @pytest.mark.parametrize(("task", "message"), [
     ({"name": "Boolq"}, "tasks: 'Boolq' is not in the sources table (did you mean 'BoolQ'?); take a name that"),
     ({"kind": "sts"}, "has no 'name'"),
-    ({"name": 3}, "has no 'name'"),
+    ({"name": 3}, "tasks: name: 3 is no text; put it in quotation marks: name: '3'."),
     ({"name": "BoolQ", "limt": 5}, "tasks: BoolQ: unknown key 'limt' (value 5) (did you mean 'limit'?)"),
     ({"name": "BoolQ", "limit": "many"}, "tasks: BoolQ: limit: 'many' is not of type int | None"),
     ({"name": "BoolQ", "limit": 0}, "tasks: BoolQ: limit: 0 is not possible; write 1 or more"),
@@ -151,6 +152,10 @@ OWN = {"name": "mine", "kind": "retrieval", "path": "p", "columns": {"query": "q
     ({**OWN, "name": "document"}, "tasks: document: name: 'document' is not possible; exported models have prompts"),
     ({**OWN, "name": "my-query"}, "tasks: my-query: name: 'my-query' is not possible; exported models"),
     ({**OWN, "name": "x-corpus"}, "tasks: x-corpus: name: 'x-corpus' is not possible"),
+    ({**OWN, "name": "x" * 61}, "it names a folder beside manifest.json, README.md, training_log.json: write anothe"),
+    ({**OWN, "name": "README.md"}, "tasks: README.md: name: 'README.md' is not possible; it names a folder beside"),
+    ({**OWN, "split": "train[:x]"}, "tasks: mine: split: 'train[:x]' is not possible; write a split's name, or a part"),
+    ({**OWN, "test_split": "train[5]"}, "tasks: mine: test_split: 'train[5]' is not possible"),
     ({**OWN, "columns": {"query": "q"}}, "tasks: mine: columns: {'query': 'q'} is not possible; 'positive' is missin"),
     ({**OWN, "columns": {"query": "q", "positive": "p", "premise": "x"}}, "columns: 'premise' is not possible; kind"),
     ({**OWN, "columns": {"query": "q", "positive": 3}}, "columns: {'query': 'q', 'positive': 3} is not of type dict"),
@@ -159,6 +164,7 @@ OWN = {"name": "mine", "kind": "retrieval", "path": "p", "columns": {"query": "q
     ({**OWN, "kind": "sts", "columns": {"sentence1": "a", "sentence2": "b", "score": "c"},
       "corpus": {"id": "i", "text": "t"}}, "is not possible; ids are looked up for rows that are pairs"),
     ({**OWN, "score_range": [5, 1]}, "tasks: mine: score_range: [5, 1] is not possible; write [lowest, highest]"),
+    ({**OWN, "score_range": [0, math.inf]}, "tasks: mine: score_range: [0, inf] is not possible"),
     ({**OWN, "label_pattern": "("}, "tasks: mine: label_pattern: '(' is not possible; write a regular expression"),
     ({**OWN, "instruction": "literal"}, "tasks: mine: instruction: 'literal' is for tasks of the table"),
     ({**OWN, "on_missing_id": "ignore"}, "tasks: mine: on_missing_id: 'ignore' is not of type"),
