@@ -112,7 +112,8 @@ def mine_all(pairs: list[dict], scored: pa.Table, rows: np.ndarray, rule: Rule) 
                               f"{values(scored, 'candidate_ids')[bad[0]]} is {found[bad[0]]}; delete that artifact "
                               "and run the score stage again.")
     candidates = candidates_of([pair["positive_id"] for pair in pairs], scored, rows)
-    told = (candidates.own >= 0) & candidates.is_positive[candidates.own]  # or what was a candidate is one now
+    # A positive that is no candidate is at -1; or what was a candidate is a positive now.
+    told = np.append(candidates.is_positive, False)[candidates.own]
     for lost in np.flatnonzero(~told)[:1]:
         raise RecipeError(f"scores: query '{pairs[lost]['query'][:80]}' has no score for its positive "
                           f"{pairs[lost]['positive_id']}; they were made from other pairs: run the score stage again.")

@@ -154,7 +154,7 @@ OWN = {"name": "mine", "kind": "retrieval", "path": "p", "columns": {"query": "q
     ({**OWN, "name": "x-corpus"}, "tasks: x-corpus: name: 'x-corpus' is not possible"),
     ({**OWN, "name": "x" * 61}, "it names a folder beside manifest.json, README.md, training_log.json: write anothe"),
     ({**OWN, "name": "README.md"}, "tasks: README.md: name: 'README.md' is not possible; it names a folder beside"),
-    ({**OWN, "split": "train[:x]"}, "tasks: mine: split: 'train[:x]' is not possible; write a split's name, or a part"),
+    ({**OWN, "split": "train[:x]"}, "tasks: mine: split: 'train[:x]' is not possible; write a split's name, or"),
     ({**OWN, "test_split": "train[5]"}, "tasks: mine: test_split: 'train[5]' is not possible"),
     ({**OWN, "columns": {"query": "q"}}, "tasks: mine: columns: {'query': 'q'} is not possible; 'positive' is missin"),
     ({**OWN, "columns": {"query": "q", "positive": "p", "premise": "x"}}, "columns: 'premise' is not possible; kind"),

@@ -137,6 +137,8 @@ def test_scores_of_other_pairs():
     """A pairs artifact made anew, with scores of the old one."""
     with pytest.raises(RecipeError, match="query 'q' has no score for its positive p7; .*run the score stage again"):
         mine(pair("p7"), scored([0.9, 0.5]), Rule())
+    with pytest.raises(RecipeError, match="query 'q' has no score for its positive p0"):
+        FromScores(Dataset.from_list([scored([], ())], features=COLUMNS), Rule()).rows([pair()])  # no candidate at all
 
 
 def test_own_negatives_are_kept_but_for_siblings():
