@@ -110,9 +110,8 @@ class Stage:
         return note.is_file() and note.read_text() != self.key
 
     def begin(self) -> Path:
-        """The folder to write into: what an interrupted run of exactly this left there, or an empty one.
-
-        If the process ends before there is anything in it that a later run could use, it goes away again.
+        """The folder to write into: what an interrupted run of exactly this left there, or an empty one, which goes
+        away again if the process ends before there is anything in it that a later run could use.
 
         In a training run of several processes the main one prepares it, before the others get here.
 
@@ -134,9 +133,9 @@ class Stage:
             raise RecipeError(f"artifacts: cannot write '{self.work}' ({error.strerror}); name a folder that you may "
                               "write into.") from None
         atexit.register(self._discard_if_empty)
-        note, others = self.work / KEY, self.is_of_others
-        if others or not note.is_file():
-            if others:
+        note = self.work / KEY
+        if self.is_of_others or not note.is_file():
+            if note.is_file():
                 print(f"{self.name}: {self.work} was begun with other settings or inputs; begun anew", flush=True)
             _remove(entry for entry in self.work.iterdir() if entry.name != writer.LOCK)
             note.write_text(self.key)
