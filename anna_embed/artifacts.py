@@ -111,9 +111,8 @@ class Stage:
 
     def begin(self) -> Path:
         """The folder to write into: what an interrupted run of exactly this left there, or an empty one, which goes
-        away again if the process ends before there is anything in it that a later run could use.
-
-        In a training run of several processes the main one prepares it, before the others get here.
+        away again if the process ends before there is anything in it that a later run could use. In a training run of
+        several processes the main one prepares it, before the others get here.
 
         Raises:
             [`RecipeError`]: another process writes it, or something that is no artifact stands in its place.

@@ -130,7 +130,8 @@ def test_every_command_parses(where, command, monkeypatch):
         argv = [str(ROOT / word) if before == "--config" else word for before, word in zip(["", *argv], argv)]
         parse((PublishConfig,) if name == "publish" else types_of(name), argv)
     elif module.startswith("benchmarks."):
-        monkeypatch.setattr("benchmarks.train_step.find_spec", bool)  # the peer is installed apart
+        for one in ("encode", "train_step"):
+            monkeypatch.setattr(f"benchmarks.{one}.find_spec", bool)  # the peer is installed apart
         parse(importlib.import_module(module).Settings, argv)
     else:
         parse_only("anna_embed.__main__" if module == "anna_embed" else module, argv, monkeypatch)

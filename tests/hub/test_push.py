@@ -47,11 +47,11 @@ def stage(client, tmp_path, monkeypatch, capsys):
 def test_every_stage_publishes_what_it_makes(stage, name, monkeypatch, tmp_path):
     """If this fails, `push: true` of a stage is taken for something else in silence, or publishes another artifact."""
     published = []
-    for folder in (tmp_path / "model", *(tmp_path / "run" / made for made in MADE.values())):  # the stage's inputs
+    inputs = {tmp_path / "run" / made: maker for maker, made in MADE.items()} | {tmp_path / "model": "a stage"}
+    for folder, maker in inputs.items():
         folder.mkdir(parents=True)
         (folder / "manifest.json").write_text(json.dumps({
-            "stage": "a stage", "base_model": {"name": f"{tmp_path}/model"},
-            "tasks": {"mine": {"kind": "retrieval"}}}))
+            "stage": maker, "base_model": {"name": f"{tmp_path}/model"}, "tasks": {"mine": {"kind": "retrieval"}}}))
     monkeypatch.setattr(Stage, "is_current", True)
     monkeypatch.setattr(recipe, "main", published.append)
     assert stage(name, "--tag", "v7", "--prefix", "my", "--private", "false")[0] == 0
