@@ -102,8 +102,8 @@ def write_record(arguments: argparse.Namespace) -> None:
 def show_near_duplicates(arguments: argparse.Namespace) -> None:
     from pathlib import Path
 
-    from anna_embed.located import locate
     from anna_embed.fetch import go_offline
+    from anna_embed.located import locate
 
     if arguments.mirror:
         go_offline()

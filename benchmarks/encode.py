@@ -89,8 +89,8 @@ def material(config: Settings, number: int) -> tuple[list[str], list[str], dict[
 
 def locate_model(config: Settings) -> str:
     """The base model's folder."""
-    from anna_embed.located import locate
     from anna_embed.fetch import go_offline
+    from anna_embed.located import locate
 
     if config.mirror:
         go_offline()

@@ -111,9 +111,9 @@ def draw(facts: dict, file: str) -> None:
 
 
 def main(config: Settings, given: dict) -> None:
-    from anna_embed.located import locate
     from anna_embed.fetch import go_offline
     from anna_embed.kinds import KINDS
+    from anna_embed.located import locate
     from anna_embed.tables import tasks_of
     from anna_embed.teacher import dense
     from benchmarks import timing

@@ -142,9 +142,9 @@ def operations_of(model, tokens: int) -> int:
 def main(config: Settings, given: dict) -> None:
     import torch
 
-    from anna_embed.located import locate
     from anna_embed.engine import count
     from anna_embed.fetch import go_offline
+    from anna_embed.located import locate
     from anna_embed.tokens import load_tokenizer
     from benchmarks import timing
     from benchmarks.trainers import ours

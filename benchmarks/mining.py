@@ -121,8 +121,8 @@ def search_alone(config: Settings) -> dict:
 
 def titles_mined(config: Settings) -> dict:
     """Every size, without and with embedding."""
-    from anna_embed.located import locate
     from anna_embed.fetch import go_offline
+    from anna_embed.located import locate
     from benchmarks import timing, titles
 
     if config.mirror:

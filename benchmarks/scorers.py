@@ -76,10 +76,10 @@ def measure(config: Settings, task, encode, cross_encoder) -> dict:
 
 def main(config: Settings, given: dict) -> None:
     from anna_embed.artifacts import read_manifest
-    from anna_embed.located import locate
     from anna_embed.evaluation.heldout import read_held_out
     from anna_embed.fetch import go_offline
     from anna_embed.kinds import KINDS
+    from anna_embed.located import locate
     from anna_embed.model.encode import load_encoder
     from anna_embed.tables import tasks_of
     from anna_embed.teacher import reranker

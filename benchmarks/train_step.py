@@ -174,8 +174,8 @@ def peer_step(peer: str, path: str, max_length: int, longest: int, strings: tupl
 
 
 def main(config: Settings, given: dict) -> None:
-    from anna_embed.located import locate
     from anna_embed.fetch import go_offline
+    from anna_embed.located import locate
     from benchmarks import counting, timing
     from benchmarks.trainers import ours
 

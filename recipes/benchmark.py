@@ -16,9 +16,9 @@ from pathlib import Path
 from recipes.publish import pushed
 
 from anna_embed.artifacts import CARD, Stage, read_manifest
-from anna_embed.located import locate
 from anna_embed.config import BenchmarkConfig
 from anna_embed.fetch import go_offline
+from anna_embed.located import locate
 from anna_embed.parsing import one_sentence, parse
 
 

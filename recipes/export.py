@@ -10,9 +10,9 @@ Publishes  model (SentenceTransformer, merged weights)
 from recipes.publish import pushed
 
 from anna_embed.artifacts import Stage, read_manifest
-from anna_embed.located import Located, at_commit, differ, locate
 from anna_embed.config import ExportConfig, TrainConfig
 from anna_embed.fetch import go_offline
+from anna_embed.located import Located, at_commit, differ, locate
 from anna_embed.parsing import RecipeError, one_sentence, parse
 
 

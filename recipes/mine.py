@@ -10,9 +10,9 @@ Publishes  triplets (dataset): one config per task; kinds that no teacher scores
 from recipes.publish import pushed
 
 from anna_embed.artifacts import Stage
-from anna_embed.located import locate
 from anna_embed.config import MineConfig
 from anna_embed.fetch import go_offline
+from anna_embed.located import locate
 from anna_embed.parsing import one_sentence, parse
 
 

@@ -13,9 +13,9 @@ import tempfile
 from pathlib import Path
 
 from anna_embed.artifacts import ARTIFACTS, MANIFEST, Stage, read_manifest
-from anna_embed.located import Located, at_commit, locate
 from anna_embed.digests import digest
 from anna_embed.fetch import go_offline
+from anna_embed.located import Located, at_commit, locate
 from anna_embed.parsing import RecipeError, one_sentence
 
 FEWEST = 3  # pairs of a task that have a picture

@@ -12,9 +12,9 @@ from pathlib import Path
 from recipes.publish import pushed
 
 from anna_embed.artifacts import Stage
-from anna_embed.located import locate
 from anna_embed.config import ScoreConfig
 from anna_embed.fetch import go_offline
+from anna_embed.located import locate
 from anna_embed.parsing import one_sentence, parse
 
 

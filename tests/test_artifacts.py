@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from anna_embed import writer
 from anna_embed.artifacts import Stage, read_manifest
-from anna_embed.located import Located, locate
 from anna_embed.config import UNKEYED
 from anna_embed.digests import digest
+from anna_embed.located import Located, locate
 from anna_embed.parsing import RecipeError
 
 ROOT = Path(__file__).parents[1]

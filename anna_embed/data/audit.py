@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator
 
 from datasets import Dataset
 
-from anna_embed.located import Located
 from anna_embed.data.load import check_utf_8, load_rows
 from anna_embed.data.rows import lookup_table
 from anna_embed.data.texts import INVISIBLE
+from anna_embed.located import Located
 from anna_embed.parsing import RecipeError
 
 REPEATS = 20  # a column whose texts occur this often each, on average, holds labels,

@@ -18,8 +18,8 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import LocalEntryNotFoundError
 from huggingface_hub.utils import httpx
 
-from anna_embed.located import Located
 from anna_embed.data.locate import builder_of
+from anna_embed.located import Located
 from anna_embed.parsing import RecipeError, in_short
 
 # Of a CSV file nothing but an empty field is empty: "None", "NA" and "null" are words.

@@ -8,8 +8,8 @@ from pathlib import Path
 from huggingface_hub import metadata_load
 from yaml import YAMLError
 
-from anna_embed.located import Located, locate
 from anna_embed.data.source import Source
+from anna_embed.located import Located, locate
 from anna_embed.parsing import RecipeError
 
 BUILDERS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}

@@ -4,13 +4,13 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any
 
-from anna_embed.located import Located
 from anna_embed.data.audit import Protected, drop_protected, overlaps
 from anna_embed.data.convert import convert
 from anna_embed.data.rows import look_up, lookup_table, read_rows
 from anna_embed.data.source import Source
 from anna_embed.data.texts import by_hash, text_id
 from anna_embed.kinds import KINDS
+from anna_embed.located import Located
 
 
 @dataclass

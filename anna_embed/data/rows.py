@@ -6,10 +6,10 @@ from typing import Any
 
 from datasets import ClassLabel, Dataset, LargeList, List
 
-from anna_embed.located import Located
 from anna_embed.data.load import check_utf_8, load_rows
 from anna_embed.data.source import Source
 from anna_embed.data.texts import clean, join
+from anna_embed.located import Located
 from anna_embed.parsing import RecipeError
 
 LISTS = (List, LargeList)

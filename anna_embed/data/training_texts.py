@@ -7,10 +7,10 @@ from typing import Any
 from datasets import Dataset, get_dataset_config_names, get_dataset_split_names
 
 from anna_embed.artifacts import read_manifest
-from anna_embed.located import Located
 from anna_embed.data.audit import all_texts, texts_of_test_set
 from anna_embed.data.load import load_rows
 from anna_embed.data.rows import lookup_table
+from anna_embed.located import Located
 from anna_embed.parsing import RecipeError
 from anna_embed.schema import CORPUS, PAIRS
 from anna_embed.tables import read_split, tasks_of

@@ -20,13 +20,13 @@ from mteb.models import ModelMeta
 from mteb.models.abs_encoder import AbsEncoder
 from mteb.types import PromptType
 
-from anna_embed.located import Located
 from anna_embed.evaluation import copies
 from anna_embed.evaluation.estimate import Estimate, show_minutes
 from anna_embed.evaluation.faults import faults_of
 from anna_embed.evaluation.heldout import Encode
 from anna_embed.evaluation.mteb_prompts import TaskPrompt
 from anna_embed.evaluation.panel import Part, load_task
+from anna_embed.located import Located
 from anna_embed.parsing import RecipeError
 
 

@@ -7,11 +7,11 @@ from functools import cache, cached_property
 from pathlib import Path
 
 from anna_embed.artifacts import OWN, read_manifest
-from anna_embed.located import HUB_ID, Located
 from anna_embed.config import BenchmarkConfig, TrainConfig
 from anna_embed.evaluation.heldout import Encode
 from anna_embed.evaluation.mteb_prompts import instructed, of_model, prompts_by_task, read_prompts
 from anna_embed.kinds import KINDS
+from anna_embed.located import HUB_ID, Located
 from anna_embed.model.encode import lay_out_untrained, load_encoder
 from anna_embed.model.stored_prompts import few_shot_prompts, prompt_names
 from anna_embed.prompts import query_prompt

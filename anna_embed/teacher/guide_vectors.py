@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset
 
-from anna_embed.located import Located
 from anna_embed.kinds import KINDS
+from anna_embed.located import Located
 from anna_embed.teacher import dense
 from anna_embed.teacher.shards import Processes
 from anna_embed.teacher.vectors import VectorStore, text_keys

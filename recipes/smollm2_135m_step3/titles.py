@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from anna_embed.located import locate
 from anna_embed.data.load import load_rows
 from anna_embed.fetch import go_offline
+from anna_embed.located import locate
 from anna_embed.parsing import one_sentence
 from anna_embed.teacher.guide_vectors import Guide
 from anna_embed.teacher.nearest import search

@@ -7,10 +7,10 @@ from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anna_embed.located import Located
 from anna_embed.data.audit import Protected, all_texts, drop_protected, normalise, overlaps, texts_of_test_set
 from anna_embed.data.convert import convert
 from anna_embed.data.source import Source
+from anna_embed.located import Located
 from dataset_folders import write_dataset
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)

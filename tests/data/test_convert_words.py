@@ -7,8 +7,8 @@ from recipes import mine, train_reranker
 
 from anna_embed import tables
 from anna_embed.artifacts import Stage, read_manifest
-from anna_embed.located import Located
 from anna_embed.config import MineConfig, RerankerConfig
+from anna_embed.located import Located
 from anna_embed.parsing import RecipeError
 from anna_embed.schema import CORPUS
 

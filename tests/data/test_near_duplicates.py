@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from small import SENTENCES
 
 from anna_embed.__main__ import main
-from anna_embed.located import Located
 from anna_embed.data import near_duplicates, shingles
 from anna_embed.data.near_duplicates import EvaluationTexts, jaccard, overlaps, show
 from anna_embed.data.training_texts import evaluation_texts, training_texts
+from anna_embed.located import Located
 from anna_embed.schema import CORPUS, PAIRS
 from anna_embed.tables import write_split
 from dataset_folders import write_dataset

@@ -10,13 +10,13 @@ from datasets import ClassLabel, Features, List, Value
 
 from anna_embed.__main__ import main
 from anna_embed.artifacts import digest
-from anna_embed.located import Located
 from anna_embed.data.locate import locate_source
 from anna_embed.data.pairs import read_pairs
 from anna_embed.data.source import Source
 from anna_embed.data.sources import SOURCES
 from anna_embed.data.tasks import KNOWN, read_tasks
 from anna_embed.kinds import KINDS
+from anna_embed.located import Located
 from anna_embed.parsing import RecipeError
 from dataset_folders import write_dataset
 

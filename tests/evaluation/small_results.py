@@ -9,8 +9,8 @@ from mteb.results import TaskResult
 from small import TASKS
 
 from anna_embed.artifacts import Stage
-from anna_embed.located import locate
 from anna_embed.evaluation.compare import BENCHMARK
+from anna_embed.located import locate
 from anna_embed.model.encode import lay_out_untrained
 from anna_embed.schema import RESULTS
 from anna_embed.tables import write_split

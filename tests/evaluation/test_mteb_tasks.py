@@ -10,7 +10,6 @@ from datasets import load_dataset
 from mteb_copies import STS, write
 from small import SENTENCES
 
-from anna_embed.located import Located, locate
 from anna_embed.config import BenchmarkConfig
 from anna_embed.data.sources import SOURCES
 from anna_embed.evaluation.estimate import Estimate, amount
@@ -19,6 +18,7 @@ from anna_embed.evaluation.mteb_prompts import instructed, of_model, prompts_by_
 from anna_embed.evaluation.mteb_tasks import Candidate, run_tasks
 from anna_embed.evaluation.panel import DEV_PANEL, Part, load_task, locate_parts
 from anna_embed.evaluation.scored_model import ScoredModel
+from anna_embed.located import Located, locate
 from anna_embed.model.encode import lay_out_untrained, load_encoder
 from anna_embed.parsing import RecipeError
 from anna_embed.prompts import query_prompt

@@ -17,10 +17,10 @@ from small import SENTENCES
 from transformers import BloomConfig
 
 from anna_embed.artifacts import read_manifest
-from anna_embed.located import Located
 from anna_embed.config import BenchmarkConfig
 from anna_embed.evaluation.panel import Part, load_task
 from anna_embed.evaluation.scored_model import ScoredModel
+from anna_embed.located import Located
 from anna_embed.model.encode import lay_out_untrained, load_encoder
 from anna_embed.parsing import RecipeError, parse
 from anna_embed.prompts import query_prompt

@@ -5,9 +5,9 @@ import json
 from recipes import publish as recipe
 
 from anna_embed.artifacts import Stage, digest
-from anna_embed.located import locate
 from anna_embed.config import PublishConfig
 from anna_embed.hub.cards import render
+from anna_embed.located import locate
 from anna_embed.schema import CORPUS, PAIRS, TEACHERS, TRIPLETS
 from anna_embed.tables import data_files, write_split
 

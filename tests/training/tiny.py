@@ -14,9 +14,9 @@ from sentence_transformers.sentence_transformer.modules import Normalize, Poolin
 from small import TASKS, triplet_rows
 from transformers import AutoModel, TrainingArguments
 
-from anna_embed.located import locate
 from anna_embed.config import TrainConfig
 from anna_embed.evaluation.in_training import HeldOutScores
+from anna_embed.located import locate
 from anna_embed.schema import TRIPLETS
 from anna_embed.teacher.guide_vectors import Guide, texts_of
 from anna_embed.teacher.shards import Processes
