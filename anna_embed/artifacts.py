@@ -132,12 +132,11 @@ class Stage:
             raise RecipeError(f"artifacts: cannot write '{self.work}' ({error.strerror}); name a folder that you may "
                               "write into.") from None
         atexit.register(self._discard_if_empty)
-        note = self.work / KEY
-        if self.is_of_others or not note.is_file():
-            if note.is_file():
+        if self.is_of_others or not (self.work / KEY).is_file():
+            if self.is_of_others:
                 print(f"{self.name}: {self.work} was begun with other settings or inputs; begun anew", flush=True)
             _remove(entry for entry in self.work.iterdir() if entry.name != writer.LOCK)
-            note.write_text(self.key)
+            (self.work / KEY).write_text(self.key)
         return self.work
 
     def discard(self) -> None:
@@ -149,7 +148,8 @@ class Stage:
         self._release()
 
     def _discard_if_empty(self):
-        if not any(file.is_file() and file.name not in NO_WORK for file in self.work.rglob("*")):
+        rest = (file for file in self.work.rglob("*") if file.is_file() and file.name not in NO_WORK)
+        if self._writing and writer.is_at(self._writing, self.work) and not any(rest):
             self.discard()
 
     def manifest(self, rows: dict[str, Any], dropped: list[dict] = (), **more: Any) -> dict[str, Any]:

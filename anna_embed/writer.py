@@ -47,7 +47,7 @@ def claim(name: str, folder: Path) -> TextIO | None:
         except OSError:  # a file system without locks
             lock.close()
             return None
-        if _is_at(lock, folder):
+        if is_at(lock, folder):
             lock.truncate(0)
             print(_own_name(), file=lock, flush=True)
             return lock
@@ -76,7 +76,7 @@ def _holder(folder):
         return ""
 
 
-def _is_at(lock, folder):
+def is_at(lock, folder):
     """Whether an open lock is the one that lies there now."""
     try:
         return os.path.samestat(os.fstat(lock.fileno()), (folder / LOCK).stat())

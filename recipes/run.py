@@ -32,7 +32,8 @@ from anna_embed.precision import fastest_device, is_slow, note_if_slow
 STAGES = {"convert": ConvertConfig, "train_reranker": RerankerConfig, "score": ScoreConfig, "mine": MineConfig,
           "train": TrainConfig, "export": ExportConfig, "benchmark": BenchmarkConfig}
 SHARED = ("score", "mine", "train")  # several processes share their work
-MODELS = ("base_model", "dense_model", "reranker", "model_name_or_path", "guide", "second_guide", "adapter", "model")
+YARDSTICKS = ("base_model", "dense_model", "reranker")  # of the benchmark, if it is asked for baselines
+MODELS = (*YARDSTICKS, "model_name_or_path", "guide", "second_guide", "adapter", "model")
 COMPUTE = ("train_reranker", "score", "train", "benchmark")  # their dtype is what models compute in
 
 
@@ -58,7 +59,7 @@ def main() -> None:
             raise RecipeError(f"{name}.dry_run: true leaves nothing for the stages behind it; run the stage alone: "
                               f"python -m recipes.{name} --config {options.recipe / name}.yaml --dry_run true.")
     if "train" in parsed:
-        check_training(*parsed["train"], options.accelerate)
+        check_training(*parsed["train"])
     find_models(parsed)
 
     # ---- the stages -------------------------------------------------------------------------------------------------
@@ -124,13 +125,12 @@ def types_of(stage: str) -> tuple[type, ...]:
     return (TrainConfig, Arguments, ModelConfig)
 
 
-def check_training(config, training_args, model_args, given: dict, accelerate: str | None) -> None:
-    """Raises [`RecipeError`] for what the stage would refuse."""
+def check_training(config, training_args, model_args, given: dict) -> None:
+    """Raises [`RecipeError`] for keys that the stage would refuse."""
     from anna_embed.training.check import check_arguments
     from anna_embed.training.inputs import check_keys
 
-    if accelerate:
-        training_args._n_gpu = min(1, training_args.n_gpu)  # each of its processes will have its own
+    training_args._n_gpu = min(1, training_args.n_gpu)  # how many there are is no matter of the keys
     check_arguments(training_args)
     check_keys(given)
     config.evaluates(given)
@@ -140,7 +140,7 @@ def find_models(parsed: dict[str, tuple]) -> None:
     """Raises [`RecipeError`] if a model that a stage names is nowhere, unless this run is to make it."""
     found = set()
     for stage, (config, *_, given) in parsed.items():
-        for key in MODELS:
+        for key in MODELS if getattr(config, "baselines", True) else set(MODELS) - set(YARDSTICKS):
             name, made = given.get(key), Path(config.artifacts).resolve()
             if name and name not in found and not Path(name).exists() and made not in Path(name).resolve().parents:
                 locate(f"{stage}.{key}", name, "model", config.mirror)

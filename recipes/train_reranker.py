@@ -52,7 +52,7 @@ def main(config: RerankerConfig, given: dict) -> None:
     from anna_embed.teacher import dense, reranker
     from anna_embed.teacher.lists import training_lists
     from anna_embed.tokens import check_words
-    from anna_embed.training.checkpoints import MarkComplete, last_complete
+    from anna_embed.training.checkpoints import MarkComplete, keep_progress, last_complete
     from anna_embed.weights import check_weights
 
     # ---- read: lists of one positive and hard negatives, with soft targets ------------------------------------------
@@ -64,6 +64,7 @@ def main(config: RerankerConfig, given: dict) -> None:
     reranker.check_length(stage.parents["base_model"].path, config.max_length, "base_model")
     note_if_slow(config.dtype, "cuda" if torch.cuda.is_available() else "cpu", "--dtype float32")
     set_seed(config.seed)
+    keep_progress(stage)
     work = stage.begin()
     teacher = stage.parents["dense_model"]
     dense_model = dense.load(teacher.path, config.dtype)

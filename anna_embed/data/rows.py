@@ -33,7 +33,7 @@ def read_rows(source: Source, at: Located, split: str) -> tuple[list[dict[str, A
             feature = _feature(rows.features, theirs)
             by_number = ours == "label" and not source.labels_are(_class_names(feature))
             values = [_named(feature, value, source.renames if by_number else None) for value in values]
-        if ours == "label" and split != source.test_split and at.reference != source.test_path:
+        if ours == "label" and split == source.split and not at.reference == source.test_path != source.path:
             _check_labels(source, at, values)
         found[ours] = values
     table = [dict(zip(found, values)) for values in zip(*found.values())]
@@ -104,7 +104,7 @@ def _check_labels(source, at, values):
     """A label that is not there is a slip, unless all that are there have a name: then these rows are a part of more.
     YAML reads yes, no, on and off as true and false."""
     there = {part for value in values for part in (value if isinstance(value, list) else [value]) if clean(part)}
-    texts = set(map(clean, there))
+    texts = set(map(clean, there)) | {clean(label) for labels in source.leave_out.values() for label in labels}
     lost = [label for label in source.labels if label not in there and clean(label) not in texts]
     if lost and not all(map(source.renames, there)):
         some = ", ".join(sorted(map(repr, there))[:10])

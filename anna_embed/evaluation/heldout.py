@@ -102,7 +102,8 @@ def score_all(name: str, load: Callable[[], Encode], held_out: list[HeldOut], pr
         for row in rows:
             if not np.isfinite(row["value"]):
                 raise RecipeError(f"{name}: its {row['metric']} on the held-out rows of '{row['task']}' is no number: "
-                                  "it has one vector for all of these texts; check its weights.")
+                                  "its vectors hold NaN, or are equally similar; check its weights, or hold out more "
+                                  "rows.")
         folder.mkdir(exist_ok=True)
         saved.with_suffix(".tmp").write_text(json.dumps(rows))
         saved.with_suffix(".tmp").rename(saved)

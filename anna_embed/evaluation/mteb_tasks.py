@@ -123,12 +123,13 @@ def run_tasks(candidate: Candidate, located: dict[Part, Located], cache: Path) -
 
 
 def finished(file: Path) -> dict | None:
-    """The record of a task; None if the task is not done, or the file is broken."""
+    """The record of a task; None if the task is not done, or the file is broken or no such record."""
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return None
-    return record if math.isfinite(record["value"]) else None
+    whole = isinstance(record, dict) and {"value", "note", "task", "mteb_task", "revision"} <= record.keys()
+    return record if whole and math.isfinite(record["value"]) else None
 
 
 def _run(part, candidate, prompt, at, revision, cache) -> dict:

@@ -166,6 +166,8 @@ def open_model(path_or_id: str, **kwargs) -> Embedder:
         model = Embedder(path_or_id, **kwargs)
     except (OSError, ValueError, RuntimeError, AssertionError, TypeError, SafetensorError) as error:
         # A wrong type is what the library says where a module's config.json, say that of 1_Pooling, is not.
+        if "unexpected keyword argument" in str(error):
+            raise
         raise RecipeError(f"model: '{path_or_id}' cannot be loaded ({in_short(error)}); "
                           f"{_remedy(path_or_id)}.") from None
     if isinstance(model.transformers_model, PreTrainedModel):  # no static embeddings, and not another backend's
@@ -189,7 +191,7 @@ def _remedy(folder):
     """For a model that cannot be loaded."""
     try:
         base = json.loads(Path(folder, "adapter_config.json").read_text())["base_model_name_or_path"]
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return "fetch it again, or give the folder or Hub id of a SentenceTransformer or a decoder"
     return (f"it is an adapter, whose base '{base}' must be within reach: name the base's folder in its "
             "adapter_config.json, or give the model that recipes.export makes of the two")

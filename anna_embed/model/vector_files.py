@@ -49,7 +49,8 @@ def write_vectors(key: str, path: str, output: str, column: str | None, load: Lo
             output, _made_from(open_texts(key, path, column, work), load)):
         return print(f"encode: {output} is up to date")
     source = _told(output).get("input", path)
-    if key == "corpus" and Path(output).exists() and Path(source).resolve() != Path(path).resolve():
+    own = [Path(source).resolve(), Path(output).with_suffix("").resolve()]  # the latter by default
+    if key == "corpus" and Path(output).exists() and Path(path).resolve() not in own:
         raise RecipeError(f"vectors: '{output}' holds those of '{source}'; name another file for those of '{path}', "
                           "or delete it.")
     work.mkdir(parents=True, exist_ok=True)
@@ -61,7 +62,8 @@ def write_vectors(key: str, path: str, output: str, column: str | None, load: Lo
                 print(f"encode: {output} is up to date")
             else:
                 vectors = _encode_all(texts, texts.count(), load, batch_size, work, _key(made_from))
-                about = made_from | {"model": load.how.model, "input": path, "texts": len(vectors),
+                source = path if path == STDIN else str(Path(path).resolve())
+                about = made_from | {"model": load.how.model, "input": source, "texts": len(vectors),
                                      "dimension": vectors.shape[1], "seconds": round(time.time() - started, 1)}
                 _put(vectors, texts, work, Path(output), about)
                 print(f"encode: made {output}: {len(vectors):,} vectors of {vectors.shape[1]} numbers in "

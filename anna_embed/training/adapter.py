@@ -1,6 +1,7 @@
 """The adapter that training begins with: a new one, or in a second step that of a first."""
 
 import errno
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -60,7 +61,8 @@ def with_adapter(model, parents: dict[str, Located], given: dict, model_args) ->
         try:
             config = get_peft_config(replace(model_args, use_peft=True, lora_task_type="FEATURE_EXTRACTION"))
             named = config.target_modules
-            if isinstance(named, str) and named != "all-linear":  # trl's word for a list of one: peft's regex
+            # Of a list of one trl makes a string, a regular expression to peft: a mere name would fit nothing.
+            if isinstance(named, str) and named != "all-linear" and re.fullmatch(r"[\w.]+", named):
                 config.target_modules = {named}
             return get_peft_model(model, fuse_lora(config)), {}, {}
         except ValueError as error:

@@ -4,6 +4,7 @@ import math
 
 import torch
 from transformers import SchedulerType, get_scheduler
+from transformers.integrations import get_reporting_integration_callbacks
 from transformers.utils import logging
 
 from anna_embed.engine.masks import can_pack, same_alone
@@ -117,6 +118,16 @@ def check_schedule(arguments, steps: int) -> None:
         raise RecipeError(f"warmup_steps: {arguments.warmup_steps:g} makes the only step one of warm-up, at a "
                           "learning rate of 0; train for more steps (max_steps, num_train_epochs), or write "
                           "warmup_steps: 0.")
+
+
+def check_trackers(names: list[str] | None) -> None:
+    """Raises [`RecipeError`] for one of `report_to` that there is not, or whose package is not installed."""
+    try:
+        for tracker in get_reporting_integration_callbacks(names or []):
+            tracker()
+    except (ImportError, RuntimeError, ValueError) as error:
+        raise RecipeError(f"report_to: {', '.join(names)} is not possible ({in_short(error)}); install what is "
+                          "missing, or leave it out.") from None
 
 
 def check_optimizer(trainer) -> None:

@@ -12,8 +12,9 @@ from transformers.trainer_utils import EvalLoopOutput
 
 from anna_embed.engine import count, embed_row, in_caller_order, plan
 from anna_embed.kinds import KINDS
-from anna_embed.parsing import RecipeError, in_short
-from anna_embed.training.check import check_arguments, check_model, check_optimizer, check_schedule, check_tasks
+from anna_embed.parsing import RecipeError
+from anna_embed.training.check import (
+    check_arguments, check_model, check_optimizer, check_schedule, check_tasks, check_trackers)
 from anna_embed.training.checkpoints import MARK, MarkComplete, OfThisRun, SaveOnTerm
 from anna_embed.training.gather import sum_across
 from anna_embed.training.held_out import check_best, tokens_of
@@ -55,13 +56,8 @@ class EmbeddingTrainer(Trainer):
         main_process = kwargs["args"].process_index == 0
         check_model(kwargs["model"], config.longest, main_process)
         self.entropies = check_tasks(tasks, rows, kwargs["processing_class"], config, main_process)
-        try:
-            super().__init__(train_dataset=[{}], **kwargs)
-        except (ImportError, RuntimeError, ValueError) as error:
-            if not kwargs["args"].report_to:
-                raise
-            raise RecipeError(f"report_to: {', '.join(kwargs['args'].report_to)} is not possible ({in_short(error)}); "
-                              "install what is missing, or leave it out.") from None
+        check_trackers(kwargs["args"].report_to)
+        super().__init__(train_dataset=[{}], **kwargs)
         check_arguments(self.args)  # accelerate's configuration may have changed them
         if self.is_fsdp_enabled or self.is_deepspeed_enabled:
             raise RecipeError("distributed_type: FSDP and DEEPSPEED are not possible, as the adapter's gradients are "
