@@ -159,6 +159,10 @@ def test_a_model_that_is_nowhere(run, monkeypatch, tmp_path):
     with pytest.raises(RecipeError, match="train.model_name_or_path: there is nothing at 'no/such/model'; run the st"):
         run(RECIPE, "--set", "train.model_name_or_path=no/such/model")
     assert "score" in dict(run(RECIPE, "--set", f"score.reranker={tmp_path}/reranker"))  # which the run makes itself
+    wrong = "benchmark.base_model=no/such/model"
+    with pytest.raises(RecipeError, match="benchmark.base_model: there is nothing at 'no/such/model'"):
+        run(RECIPE, "--set", wrong)
+    run(RECIPE, "--set", wrong, "--set", "benchmark.baselines=false")  # nothing is read then that it names
 
 
 def test_overrides():

@@ -58,6 +58,17 @@ def test_a_search_keeps_the_vectors_of_another_file(model, folder, monkeypatch):
     np.testing.assert_array_equal(np.load(folder / "out.npy"), first)
 
 
+def test_a_search_renews_its_own_vectors_from_anywhere(model, folder, monkeypatch):
+    """If this fails, who has changed a corpus must delete its vectors by hand, as they are 'of another file'."""
+    monkeypatch.chdir(folder)
+    main(["search", "--model", str(model), "--query", "a", "--corpus", "texts.txt"])
+    (folder / "texts.txt").write_text("one\ntwo\n")
+    (folder / "below").mkdir()
+    monkeypatch.chdir(folder / "below")
+    main(["search", "--model", str(model), "--query", "a", "--corpus", "../texts.txt"])
+    assert len(np.load(folder / "texts.txt.npy")) == 2
+
+
 def test_a_file_that_was_replaced_is_made_again(model, folder, capsys):
     """If this fails, a search scores vectors that belong to other texts."""
     first = encode(model, folder)
