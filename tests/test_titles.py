@@ -1,4 +1,4 @@
-"""Pairs of titles for the third step of smollm2_135m: nearest neighbours, none of them of a site that is held out."""
+"""Pairs of titles for the second step of smollm2_135m: nearest neighbours, none of them of a site that is held out."""
 
 import json
 import shutil
@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 from datasets import Dataset
-from recipes.smollm2_135m_step3 import titles
+from recipes.smollm2_135m_step2 import titles
 from sentence_transformers import SentenceTransformer
 from training.tiny import save_guide
 

@@ -1,10 +1,10 @@
 """Pairs each title or question with the nearest other one in the eyes of both guides: rows for `convert`.
 
-    python -m recipes.smollm2_135m_step3.titles --mirror m1 --mirror m2      # by two processes: README.md
+    python -m recipes.smollm2_135m_step2.titles --mirror m1 --mirror m2      # by two processes: README.md
 
 Labelled duplicates are few, and the model learns them by heart; titles are many. Their nearest neighbours are what the
 guides hold for duplicates, and `mine` finds the next ones as hard negatives, so that training asks for the guides'
-order of near titles. Writes `artifacts/smollm2_135m_step3/titles.jsonl`; 5 minutes on two shared cores.
+order of near titles. Writes `artifacts/smollm2_135m_step2/titles.jsonl`; 5 minutes on two shared cores.
 
 The first two sources are not on the Hub, only in the mirror. Gaming and unix, the sites of CQADupStack that
 MTEB's English benchmark searches, stay out; `convert` drops what else is a text of a test set.
@@ -30,7 +30,7 @@ SOURCES = (("stackexchange/cqadupstack-titles", None, "train", ["text"]),
            ("jacoxu/StackOverflow", None, "train", ["text"]),
            ("sentence-transformers/quora-duplicates", "pair-class", "train+test", ["sentence1", "sentence2"]))
 OUT = {"label_text": {"gaming", "unix"}}
-GUIDES = {"guide": "BAAI/bge-small-en-v1.5", "second_guide": "sentence-transformers/all-MiniLM-L6-v2"}
+GUIDES = {"guide": "BAAI/bge-small-en-v1.5", "second_guide": "sentence-transformers/all-mpnet-base-v2"}
 LEAST, MOST = 0.65, 0.97  # cosine: below it is another question, above it the same but for a comma
 
 
@@ -65,7 +65,7 @@ def neighbours(vectors: np.ndarray, nearest: np.ndarray) -> tuple[np.ndarray, np
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output", default="artifacts/smollm2_135m_step3", help="folder of titles.jsonl")
+    parser.add_argument("--output", default="artifacts/smollm2_135m_step2", help="folder of titles.jsonl")
     parser.add_argument("--mirror", action="append", default=[], help="folder in Hub layout; may be given repeatedly")
     parser.add_argument("--dtype", default="bfloat16", choices=("bfloat16", "float32"), help="of the guides' weights")
     given = parser.parse_args()
