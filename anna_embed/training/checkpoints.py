@@ -1,5 +1,6 @@
 """Checkpoints that are whole, and a SIGTERM that leaves one behind."""
 
+import json
 import re
 import signal
 import threading
@@ -8,11 +9,13 @@ from pathlib import Path
 import torch
 from accelerate import PartialState
 from transformers import TrainerCallback
+from transformers.utils import logging
 
 from anna_embed.parsing import RecipeError
 from anna_embed.training.gather import sum_across
 
-MARK = "complete"
+MARK = "complete"  # holds the size of every file beside it
+logger = logging.get_logger(__name__)
 
 
 class MarkComplete(TrainerCallback):
@@ -21,7 +24,10 @@ class MarkComplete(TrainerCallback):
     def on_save(self, args, state, control, **kwargs):
         PartialState().wait_for_everyone()
         if state.is_world_process_zero:
-            Path(args.output_dir, f"checkpoint-{state.global_step}", MARK).touch()
+            folder = Path(args.output_dir, f"checkpoint-{state.global_step}")
+            files = [path for path in folder.rglob("*") if path.is_file()]
+            sizes = {str(path.relative_to(folder)): path.stat().st_size for path in files}
+            folder.joinpath(MARK).write_text(json.dumps(sizes))
 
 
 class OfThisRun(TrainerCallback):
@@ -70,9 +76,23 @@ class SaveOnTerm(TrainerCallback):
 
 def last_complete(folder: str | Path) -> str | None:
     """The newest whole checkpoint in a folder, to be given to `trainer.train(resume_from_checkpoint=...)`, or None."""
-    marked = [mark.parent for mark in Path(folder).glob(f"checkpoint-*/{MARK}")]
-    found = [path for path in marked if re.fullmatch(r"checkpoint-\d+", path.name)]
-    return str(max(found, key=step_of)) if found else None
+    found = [path for path in Path(folder).glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
+    return next((str(path) for path in sorted(found, key=step_of, reverse=True) if is_whole(path)), None)
+
+
+def is_whole(checkpoint: Path) -> bool:
+    """Whether every process wrote its part, and no file was cut off since, as by a disk that ran full or a crash."""
+    mark = checkpoint / MARK
+    if not mark.is_file():
+        return False
+    try:
+        sizes = json.loads(mark.read_text())
+        cut = [name for name, size in sizes.items() if (checkpoint / name).stat().st_size != size]
+    except (ValueError, FileNotFoundError):
+        cut = ["a file"]
+    if cut:
+        logger.warning_once(f"'{checkpoint}' is damaged ({cut[0]} is not as it was written) and is passed over.")
+    return not cut
 
 
 def step_of(checkpoint: str | Path) -> int:

