@@ -9,7 +9,7 @@
     python -m anna_embed scores artifacts/quickstart/results --output scores.json     runs side by side
     python -m anna_embed record artifacts/quickstart/adapter --output training.json       a run of training in one file
     python -m anna_embed near_duplicates artifacts/quickstart/pairs     training texts that repeat evaluation texts
-    python -m anna_embed submission artifacts/name --name me/anna --revision COMMIT --output submission
+    python -m anna_embed submission artifacts/mistral_7b_clean --name me/anna --revision COMMIT --output submission
 """
 
 import argparse

@@ -20,7 +20,8 @@ def add_commands(commands) -> None:
     search.add_argument("--top_k", type=int, default=10, metavar="N", help="texts for each query")
     search.set_defaults(run=show_hits)
     for command in (encode, search):
-        command.add_argument("--model", required=True, metavar="M", help="a SentenceTransformer's folder or Hub id")
+        command.add_argument("--model", required=True, metavar="M",
+                             help="folder or Hub id of a SentenceTransformer that pools the last token")
         command.add_argument("--column", metavar="NAME", help="of the texts in a .jsonl; 'text' by default")
         command.add_argument("--dtype", default="auto", choices=("auto", "float32", "bfloat16", "float16"),
                              help="of the weights; as they are stored by default")

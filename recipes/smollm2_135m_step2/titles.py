@@ -4,7 +4,7 @@
 
 Labelled duplicates are few, and the model learns them by heart; titles are many. Their nearest neighbours are what the
 guides hold for duplicates, and `mine` finds the next ones as hard negatives, so that training asks for the guides'
-order of near titles. Writes `artifacts/smollm2_135m_step2/titles.jsonl`; 5 minutes on two shared cores.
+order of near titles. Writes `artifacts/smollm2_135m_step2/titles.jsonl`; ten minutes on two shared cores.
 
 The first two sources are not on the Hub, only in the mirror. Gaming and unix, the sites of CQADupStack that
 MTEB's English benchmark searches, stay out; `convert` drops what else is a text of a test set.
