@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,18 @@ def digest(path: Path) -> str:
     if path.is_file():
         return _sha256(path)
     total = hashlib.sha256()
-    for file in sorted(path.rglob("*")):
+    for file in sorted(_visible(path)):
         name = file.relative_to(path).as_posix()
-        if file.is_file() and name not in DESCRIBING and not any(p.startswith(".") for p in name.split("/")):
+        if file.is_file() and name not in DESCRIBING:
             total.update(f"{name}\0{_sha256(file)}\0".encode())
     return total.hexdigest()
+
+
+def _visible(path):
+    """The files in a folder that are not hidden, also behind links to other folders, as `datasets` sees them."""
+    for folder, inside, names in os.walk(path, followlinks=True):
+        inside[:] = [name for name in inside if not name.startswith(".")]
+        yield from (Path(folder, name) for name in names if not name.startswith("."))
 
 
 def digest_of(facts: dict[str, Any]) -> str:

@@ -78,7 +78,12 @@ def rows_shown(rows: Sequence[dict[str, Any]], task: str, number: int, seed: int
         pair = as_example(row)
         if pair is None or pair[0] in seen:
             continue
-        (spare if pair[1] in seen else shown).append(row)
+        if pair[1] not in seen:
+            shown.append(row)
+        elif row["label"]:
+            spare.append(row)
+        else:
+            continue
         seen |= set(pair)
     return (shown + spare)[:number]
 

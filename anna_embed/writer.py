@@ -15,6 +15,13 @@ TOKEN = uuid4().hex  # beside the process id, which two containers on one volume
 TRIES, PAUSE = 20, 0.05  # the pause in seconds
 
 
+def put(partial: Path, path: Path) -> None:
+    """Gives a file its name once its content is on the disk: after a power cut it is whole or not there."""
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())
+    partial.rename(path)
+
+
 def wait_for(name: str, folder: Path) -> None:
     """Waits while another process writes into `folder`; says so, and which one."""
     other = _other_writer(folder)

@@ -37,7 +37,6 @@ def main(config: RerankerConfig, given: dict) -> None:
 
     import torch
     from datasets import Dataset
-    from sentence_transformers import CrossEncoder
     from sentence_transformers.cross_encoder import CrossEncoderTrainer, CrossEncoderTrainingArguments
     from sentence_transformers.cross_encoder.losses import ListNetLoss
     from transformers.trainer_utils import set_seed
@@ -51,20 +50,30 @@ def main(config: RerankerConfig, given: dict) -> None:
     from anna_embed.tables import read_split, tasks_of
     from anna_embed.teacher import dense, reranker
     from anna_embed.teacher.lists import training_lists
-    from anna_embed.tokens import check_words
     from anna_embed.training.checkpoints import MarkComplete, keep_progress, last_complete
+    from anna_embed.training.saving import check_finite
     from anna_embed.weights import check_weights
 
-    # ---- read: lists of one positive and hard negatives, with soft targets ------------------------------------------
+    # ---- read -------------------------------------------------------------------------------------------------------
     pairs_folder = stage.parents["pairs"].path
     tasks = {name: task for name, task in tasks_of("pairs", pairs_folder).items() if KINDS[task["kind"]].scored}
     if not tasks:
         raise RecipeError(f"pairs: '{pairs_folder}' has no retrieval or reranking task, so nothing to rerank; add "
                           "one to convert.yaml, or leave this stage out.")
-    reranker.check_length(stage.parents["base_model"].path, config.max_length, "base_model")
-    note_if_slow(config.dtype, "cuda" if torch.cuda.is_available() else "cpu", "--dtype float32")
-    set_seed(config.seed)
     keep_progress(stage)
+
+    # ---- model ------------------------------------------------------------------------------------------------------
+    base = stage.parents["base_model"].path
+    reranker.check_length(base, config.max_length, "base_model")
+    note_if_slow(config.dtype, "cuda" if torch.cuda.is_available() else "cpu", "--dtype float32")
+    set_seed(config.seed)  # the head's initial weights
+    # On a CPU the backward pass of SDPA's kernel takes longer than all the rest: 2,800 tokens/s against 4,100.
+    attention = {} if torch.cuda.is_available() else {"attn_implementation": "eager"}
+    model = reranker.read("base_model", base, config.max_length, model_kwargs={"dtype": "float32", **attention},
+                          config_kwargs=NO_DROPOUT)
+    check_weights(model.transformers_model.base_model, base, "base_model")  # less its head
+
+    # ---- lists of one positive and hard negatives, with soft targets ------------------------------------------------
     work = stage.begin()
     teacher = stage.parents["dense_model"]
     dense_model = dense.load(teacher.path, config.dtype)
@@ -80,13 +89,6 @@ def main(config: RerankerConfig, given: dict) -> None:
         lists += training_lists(pairs, ids, texts, queries, passages, config)
 
     # ---- train ------------------------------------------------------------------------------------------------------
-    # On a CPU the backward pass of SDPA's kernel takes longer than all the rest: 2,800 tokens/s against 4,100.
-    attention = {} if torch.cuda.is_available() else {"attn_implementation": "eager"}
-    model = CrossEncoder(stage.parents["base_model"].path, num_labels=1, max_length=config.max_length,
-                         activation_fn=torch.nn.Identity(), model_kwargs={"dtype": "float32", **attention},
-                         config_kwargs=NO_DROPOUT)
-    check_words(model.tokenizer, stage.parents["base_model"].path, "base_model")
-    check_weights(model.transformers_model.base_model, stage.parents["base_model"].path, "base_model")  # less its head
     # Half the parameters of a small encoder, and minutes of training move them hardly at all.
     model.model.get_input_embeddings().weight.requires_grad_(False)
     checkpoints = work / ".checkpoints"
@@ -99,6 +101,7 @@ def main(config: RerankerConfig, given: dict) -> None:
     trainer = CrossEncoderTrainer(model=model, args=arguments, train_dataset=Dataset.from_list(lists),
                                   loss=ListNetLoss(model), callbacks=[MarkComplete()])
     trainer.train(resume_from_checkpoint=last_complete(checkpoints))
+    check_finite(model, f"reranker_learning_rate: {config.reranker_learning_rate:g}", trainer.state.global_step)
 
     # ---- write ------------------------------------------------------------------------------------------------------
     model.save_pretrained(str(work), create_model_card=False)

@@ -233,6 +233,17 @@ def test_digest_leaves_out_what_describes_and_what_is_hidden(tmp_path):
     assert digest(tmp_path) != before
 
 
+def test_digest_sees_what_lies_behind_a_link(tmp_path):
+    """If this fails, data on another disk, linked into the folder, changes and every stage is up to date."""
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk" / "rows.txt").write_text("rows")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "train").symlink_to(tmp_path / "disk", target_is_directory=True)
+    before = digest(tmp_path / "data")
+    (tmp_path / "disk" / "rows.txt").write_text("other rows")
+    assert digest(tmp_path / "data") != before
+
+
 def test_a_second_writer_is_refused_or_waits(tmp_path):
     """If this fails, a child that outlived `kill -9` and a new run write into the same files at once."""
     code = ("import sys, time; from anna_embed.artifacts import Stage; stage = Stage('mine', sys.argv[1], {}, {});"

@@ -1,13 +1,17 @@
 """Recipes and the command line: what is right is read as meant, what is wrong is one sentence."""
 
 import errno
+import resource
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import TrainingArguments
@@ -230,6 +234,22 @@ def test_a_full_disk_without_a_path(capsys):
     with pytest.raises(SystemExit), one_sentence():
         raise OSError(errno.ENOSPC, "No space left on device")
     assert "error: the disk is full, of artifacts or of a cache (HF_HOME); free some" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("write", [
+    lambda file: np.save(file, np.zeros(100_000)), lambda file: torch.save(torch.zeros(100_000), file)])
+def test_a_full_disk_in_the_words_of_libraries(tmp_path, capsys, write):
+    """If this fails, the disk runs full in a checkpoint or a shard of vectors and the user sees a traceback."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))  # as a full disk, but for the number of the error
+    try:
+        with pytest.raises(SystemExit), one_sentence():
+            write(tmp_path / "file")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert "error: the disk is full" in capsys.readouterr().err
 
 
 def test_other_errors_are_not_hidden():

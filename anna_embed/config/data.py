@@ -87,6 +87,9 @@ class RerankerConfig(StageConfig):
         self.require("target_temperature", 0 < self.target_temperature < math.inf,
                      "write a positive number, for example 0.07")
         self.require("lexical_weight", 0 <= self.lexical_weight < math.inf, "write 0 or more, for example 3.0")
+        self.require("gold_bonus", math.isfinite(self.gold_bonus), "write a number, for example 2.0")
+        self.require("reranker_learning_rate", 0 < self.reranker_learning_rate < math.inf,
+                     "write a positive number, for example 2.0e-4")
 
 
 @dataclass

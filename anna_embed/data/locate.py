@@ -55,12 +55,16 @@ def locate_data(key: str, path: str, revision: str | None, mirrors: list[str]) -
         raise RecipeError(f"{key}: '{path}' is no data file by its name; the endings are {', '.join(BUILDERS)}, "
                           "and .gz behind one of them.")
     reference = path if revision is None or Path(path).exists() else f"{path}@{revision}"
-    return _with_splits(key, locate(key, reference, "dataset", mirrors, download=False))
+    return with_splits(key, locate(key, reference, "dataset", mirrors, download=False))
 
 
-def _with_splits(key, at):
-    """A folder's digest leaves its card out, but of a dataset the card says which file is which split, and
-    what its classes are called."""
+def with_splits(key: str, at: Located) -> Located:
+    """A dataset as [`locate`] found it, its digest of its splits, too: a folder's digest leaves its card out, but
+    that says which file is which split, and what its classes are called.
+
+    Raises:
+        [`RecipeError`]: the card's YAML is broken.
+    """
     card = Path(at.path, "README.md")
     try:
         stated = (metadata_load(card) or {}) if card.is_file() else {}

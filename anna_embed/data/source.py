@@ -151,10 +151,19 @@ class Source:
         return by_name or any(isinstance(key, bool) for key in self.labels)
 
     def label_of(self, value: Any) -> str:
-        """A label in words; the keys of `labels` may be numbers where the data has them as text, and the reverse."""
+        """A label in words; the keys of `labels` may be numbers where the data has them as text, and the reverse.
+
+        Raises:
+            [`RecipeError`]: it is a fraction that `labels` says nothing of.
+        """
         if value in self.labels:
             return clean(self.labels[value])
-        return clean(self._labels_by_text.get(clean(value), value))
+        if clean(value) in self._labels_by_text:
+            return clean(self._labels_by_text[clean(value)])
+        if isinstance(value, float) and value % 1 > 0:  # of a CSV file 1.1 and 1.10 are one number
+            raise self.error(f"labels: the label {value} is a number and may stand for several (a CSV file's 1.1 and "
+                             "1.10); say here what it means in words, or store the labels as text in JSONL.")
+        return clean(value)
 
     @cached_property
     def _labels_by_text(self):

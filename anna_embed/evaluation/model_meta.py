@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from anna_embed.artifacts import read_manifest
+from anna_embed.hub.family import told_now
 from anna_embed.parsing import RecipeError
 from anna_embed.prompts import query_prompt
 
@@ -62,6 +63,7 @@ def model_meta(model: str, name: str, revision: str, prompts: dict[str, str], dt
     manifest = read_manifest(model)
     if manifest.get("stage") != "export":
         raise RecipeError(f"model: '{model}' was not made by the export stage; name the folder of an exported model.")
+    manifest = told_now(model, manifest)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
         raise RecipeError(f"name: '{name}' is no Hub id; write org/name.")
     if not re.fullmatch(r"[0-9a-f]{40}", revision):

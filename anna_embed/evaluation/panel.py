@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import cache
 
+from anna_embed.data.locate import with_splits
 from anna_embed.located import Located, locate
 from anna_embed.parsing import RecipeError
 
@@ -135,17 +136,19 @@ def locate_parts(parts: list[Part], mirrors: list[str], named: list[str] = (),
     Raises:
         [`RecipeError`]: the data of a named task, or of every task, is nowhere.
     """
-    found = {}
+    found, asked = {}, {*parts_of(named, benchmark, False, False)}
     for part in parts:
         dataset = load_task(part).metadata.dataset
         reference = dataset["path"] if mirrors else f"{dataset['path']}@{dataset['revision']}"
         key = "benchmark" if benchmark and part.task not in named else "tasks"
         try:
-            found[part] = locate(f"{key}: {part.task}", reference, "dataset", mirrors, download=False)
+            at = locate(f"{key}: {part.task}", reference, "dataset", mirrors, download=False)
         except RecipeError:
             last_hope = part == parts[-1] and not found
-            if not mirrors or part not in PANEL + DEV_PANEL or part in map(Part, named) or last_hope:
+            if not mirrors or part in asked or part not in PANEL + DEV_PANEL or last_hope:
                 raise
+        else:
+            found[part] = with_splits(f"{key}: {part.task}", at)
     return found
 
 

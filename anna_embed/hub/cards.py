@@ -10,7 +10,7 @@ import yaml
 from jinja2 import Environment, FileSystemLoader
 
 from anna_embed.artifacts import ARTIFACTS, CARD
-from anna_embed.hub.family import base_of, family_of, goes_on, overlaps_of, results_of, test_sets_of
+from anna_embed.hub.family import base_of, family_of, goes_on, overlaps_of, results_of, test_sets_of, told_now
 from anna_embed.hub.front import dataset_data, default_config, model_data
 from anna_embed.hub.names import repo_type
 from anna_embed.parsing import RecipeError
@@ -27,7 +27,7 @@ def render(folder: str | Path, manifest: dict[str, Any]) -> None:
     Raises:
         [`RecipeError`]: no template for such an artifact.
     """
-    text = card(manifest, results_of(folder, manifest), family_of(Path(folder).parent, manifest))
+    text = card(told_now(folder, manifest), results_of(folder, manifest), family_of(Path(folder).parent, manifest))
     Path(folder, CARD).write_text(text, encoding="utf-8")
 
 

@@ -17,7 +17,7 @@ from huggingface_hub import RepoCard, RepoFile, get_token
 from anna_embed.artifacts import CARD, MANIFEST, read_manifest
 from anna_embed.digests import DESCRIBING, digest
 from anna_embed.hub.cards import card, is_as_rendered
-from anna_embed.hub.family import base_of, family_of, results_of
+from anna_embed.hub.family import base_of, family_of, results_of, told_now
 from anna_embed.hub.front import added_by_others
 from anna_embed.hub.leaks import holds_token, texts
 from anna_embed.hub.names import Place, hub_id
@@ -90,7 +90,7 @@ def described(folder: Path, manifest: dict[str, Any], release: dict[str, Place],
     Args:
         others (`str`): The card that the repository has; what others added to its front matter stays.
     """
-    final, results = _published(folder, manifest, release), results_of(folder, manifest)
+    final, results = _published(folder, told_now(folder, manifest), release), results_of(folder, manifest)
     if results:
         results = _published(folder.parent / "results", results, release)
     sources = {MANIFEST: (json.dumps(final, indent=1, ensure_ascii=False) + "\n").encode(),

@@ -8,6 +8,7 @@ import torch
 from anna_embed.precision import bfloat16_speedup
 from anna_embed.teacher.running import best_of, index_in, score_in
 from anna_embed.teacher.shards import Processes
+from anna_embed.writer import put
 
 QUERY_BLOCK, PASSAGE_BLOCK = 1024, 16384  # at most; a block's scores are then 64 MB
 SLACK = 16  # passages found beyond k: their order in the blocks is right but for the last bits
@@ -36,7 +37,7 @@ def search(queries, passages, k: int, memory_gb: float, folder: Path, processes:
             found, _ = top_k(some, passages, k, memory_gb, str(processes.state.device))
             partial = paths[number].with_suffix(".tmp.npy")
             np.save(partial, found.astype(np.int32))
-            partial.rename(paths[number])
+            put(partial, paths[number])
     return np.concatenate([np.load(path) for path in paths])
 
 

@@ -19,11 +19,6 @@ def load(path: str, max_length: int, dtype: str = "float32", device: str | None 
         [`RecipeError`]: the model has no trained head with one output, or lacks other weights. (The library would make
             up random ones.)
     """
-    import torch
-    from safetensors import SafetensorError
-    from sentence_transformers import CrossEncoder
-
-    from anna_embed.tokens import check_words
     from anna_embed.weights import check_weights
 
     config, note = _config(path, "reranker"), Path(path, "config_sentence_transformers.json")
@@ -36,16 +31,35 @@ def load(path: str, max_length: int, dtype: str = "float32", device: str | None 
         raise RecipeError(f"reranker: '{path}' has {config.num_labels} outputs, but a relevance score is one; name a "
                           "cross-encoder with one output.")
     check_length(path, max_length, "reranker")
+    model = read("reranker", path, max_length, model_kwargs={"dtype": dtype}, device=device)
+    check_weights(model.transformers_model, path, "reranker")
+    return model
+
+
+def read(key: str, path: str, max_length: int, **options):
+    """A cross-encoder with one output and no activation.
+
+    Args:
+        key (`str`): The recipe's key that names it.
+        options: Of `CrossEncoder`.
+
+    Raises:
+        [`RecipeError`]: its weights cannot be read, or its tokenizer knows no words.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from sentence_transformers import CrossEncoder
+
+    from anna_embed.tokens import check_words
+
     try:
-        model = CrossEncoder(path, max_length=max_length, num_labels=1, activation_fn=torch.nn.Identity(),
-                             model_kwargs={"dtype": dtype}, device=device)
+        model = CrossEncoder(path, max_length=max_length, num_labels=1, activation_fn=torch.nn.Identity(), **options)
     except (OSError, SafetensorError) as error:
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise
-        raise RecipeError(f"reranker: cannot read the weights of '{path}' ({in_short(error)}); fetch them "
+        raise RecipeError(f"{key}: cannot read the weights of '{path}' ({in_short(error)}); fetch them "
                           "again.") from None
-    check_words(model.tokenizer, path, "reranker")
-    check_weights(model.transformers_model, path, "reranker")
+    check_words(model.tokenizer, path, key)
     return model
 
 

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from anna_embed.parsing import RecipeError
 from anna_embed.tables import from_rows, write_split
+from anna_embed.writer import put
 
 
 class Processes:
@@ -111,7 +112,7 @@ def _write_arrow(path: Path, tables: Iterable[pa.Table], features: Features, com
             pa.ipc.new_stream(file, features.arrow_schema, options=options) as stream:
         for table in tables:
             stream.write_table(table)
-    partial.rename(path)
+    put(partial, path)
 
 
 def _read_arrow(path: Path) -> pa.Table:

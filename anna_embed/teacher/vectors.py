@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from anna_embed.writer import put
+
 OPEN = 256  # shards mapped at a time: each holds a file descriptor
 
 
@@ -72,7 +74,7 @@ class VectorStore:
             partial = file.with_suffix(f".{os.getpid()}.tmp")
             with partial.open("wb") as stream:
                 np.save(stream, array)
-            partial.rename(file)
+            put(partial, file)
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         """Vectors by their rows, float16 of shape (rows, dim)."""

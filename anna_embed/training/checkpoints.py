@@ -25,6 +25,7 @@ class MarkComplete(TrainerCallback):
         PartialState().wait_for_everyone()
         if state.is_world_process_zero:
             folder = Path(args.output_dir, f"checkpoint-{state.global_step}")
+            folder.joinpath(MARK).unlink(missing_ok=True)  # of one that is written over
             files = [path for path in folder.rglob("*") if path.is_file()]
             sizes = {str(path.relative_to(folder)): path.stat().st_size for path in files}
             folder.joinpath(MARK).write_text(json.dumps(sizes))
@@ -75,18 +76,25 @@ class SaveOnTerm(TrainerCallback):
 
 
 def last_complete(folder: str | Path) -> str | None:
-    """The newest whole checkpoint in a folder, to be given to `trainer.train(resume_from_checkpoint=...)`, or None."""
-    found = [path for path in Path(folder).glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
-    return next((str(path) for path in sorted(found, key=step_of, reverse=True) if is_whole(path)), None)
+    """
+    The newest whole checkpoint in a folder, to be given to `trainer.train(resume_from_checkpoint=...)`, or None.
+
+    Raises:
+        [`RecipeError`]: there are some, and all are damaged: a run that began anew would remove them.
+    """
+    marked = [mark.parent for mark in Path(folder).glob(f"checkpoint-*/{MARK}")]
+    found = [path for path in marked if re.fullmatch(r"checkpoint-\d+", path.name)]
+    whole = next((path for path in sorted(found, key=step_of, reverse=True) if is_whole(path)), None)
+    if found and not whole:
+        raise RecipeError(f"artifacts: all checkpoints in '{folder}' are damaged, or of an older anna_embed; go on "
+                          "with that, or delete the folder to begin anew.")
+    return str(whole) if whole else None
 
 
 def is_whole(checkpoint: Path) -> bool:
-    """Whether every process wrote its part, and no file was cut off since, as by a disk that ran full or a crash."""
-    mark = checkpoint / MARK
-    if not mark.is_file():
-        return False
+    """Whether all files of a marked checkpoint are as long as they were written; a crash can cut them off."""
     try:
-        sizes = json.loads(mark.read_text())
+        sizes = json.loads(checkpoint.joinpath(MARK).read_text())
         cut = [name for name, size in sizes.items() if (checkpoint / name).stat().st_size != size]
     except (ValueError, FileNotFoundError):
         cut = ["a file"]

@@ -25,14 +25,25 @@ def check_learnt(trainer) -> None:
     """Raises [`RecipeError`] unless the adapter holds finite numbers, and the steps have changed it: a loss tells only
     of the step before, and `B` begins at 0."""
     rate, steps = f"learning_rate: {trainer.args.learning_rate:g}", trainer.state.global_step
-    spoilt = not_finite(trainer.model)
-    if spoilt:
-        raise RecipeError(f"{rate} led to weights that are not finite in step {steps} (for example {spoilt[0]}); "
-                          "lower it, or check the base model.")
+    check_finite(trainer.model, rate, steps)
     changes = [weight for name, weight in trainer.model.named_parameters() if "lora_B" in name]
     if changes and not any(weight.any() for weight in changes):
         raise RecipeError(f"{rate} has taught nothing in {steps} steps (every lora_B is still 0); raise it, or look "
                           "at lora_alpha, lora_dropout, temperature and the triplets.")
+
+
+def check_finite(model, rate: str, steps: int) -> None:
+    """Raises [`RecipeError`] if a trained weight is NaN or infinite, which a logged loss need not tell.
+
+    Args:
+        model ([`~torch.nn.Module`]): after training.
+        rate (`str`): the learning rate, as the recipe has it.
+        steps (`int`): that were trained.
+    """
+    spoilt = not_finite(model)
+    if spoilt:
+        raise RecipeError(f"{rate} led to weights that are not finite in step {steps} (for example {spoilt[0]}); "
+                          "lower it, or check the base model.")
 
 
 def save_adapter(trainer, folder: Path, base_name: str) -> None:

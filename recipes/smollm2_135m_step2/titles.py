@@ -42,7 +42,7 @@ def titles(mirrors: list[str]) -> list[str]:
         for column, values in OUT.items():
             if column in rows.column_names:
                 rows = rows.filter(lambda value: value not in values, input_columns=column)
-        found |= {text.strip().casefold(): text.strip() for column in columns for text in rows[column]}
+        found |= {text.strip().casefold(): text.strip() for column in columns for text in rows[column] if text}
     return [text for key, text in found.items() if key]
 
 
@@ -79,7 +79,7 @@ def main() -> None:
     guide = Guide(models, output / ".cache" / "vectors", 192, given.dtype)
     guide.embed(texts, processes)
     vectors = guide(texts)
-    made_from = json.dumps([*texts, *(model.digest for model in models.values())])
+    made_from = json.dumps([*texts, *(model.digest for model in models.values()), given.dtype])
     found = work / hashlib.sha256(made_from.encode()).hexdigest()[:16]  # shards of other titles are none of these
     kept, others = neighbours(vectors, search(vectors, vectors, 2, 1.0, found, processes, "Nearest titles"))
     processes.state.wait_for_everyone()  # all have read the shards

@@ -238,6 +238,15 @@ def test_labels_are_named_whatever_they_are_written_as(key, value):
     assert [p["label"] for p in made.pairs] == ["refund", "other"]
 
 
+def test_a_label_that_is_a_fraction():
+    """If this fails, the classes 1.1 and 1.10 of a CSV file, which are one number to pandas, become one class."""
+    rows = [{"text": "t1", "label": 1.1}, {"text": "t2", "label": 2.0}]
+    with pytest.raises(RecipeError, match="labels: the label 1.1 is a number and may stand for several"):
+        convert(source("classification"), rows, 0)
+    named = convert(source("classification", labels={"1.1": "low"}), rows, 0)
+    assert [p["label"] for p in named.pairs] == ["low", "2"]
+
+
 def test_clustering_by_hand():
     """The positive is of the same category and every negative of another one, or the task would teach noise."""
     sizes = {"x": 40, "y": 9, "z": 2, "lonely": 1}

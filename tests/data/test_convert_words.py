@@ -155,7 +155,8 @@ def test_a_recipe_without_retrieval(stage, monkeypatch):
         train_reranker.main(RerankerConfig(**keys), keys)
 
 
-@pytest.mark.parametrize("key", ["max_queries", "hard_from", "batch_size", "epochs", "max_length", "list_size"])
+@pytest.mark.parametrize("key", ["max_queries", "hard_from", "batch_size", "epochs", "max_length", "list_size",
+                                 "reranker_learning_rate"])
 def test_a_reranker_of_nothing(key):
     """If this fails, a zero ends in a traceback of torch, or after the passages were embedded."""
     with pytest.raises(RecipeError, match=f"{key}: 0 is not possible"):

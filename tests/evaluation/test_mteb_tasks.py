@@ -207,6 +207,18 @@ def test_a_broken_record_is_made_anew(small_mirror, tmp_path, broken):
     assert run_tasks(candidate(Encoder()), located, tmp_path) == first
 
 
+def test_a_cut_file_of_mteb_is_made_anew(small_mirror, tmp_path):
+    """If this fails, a kill in the moment when mteb writes a result makes every later run blame the task's data."""
+    located = locate_parts([Part("STSBenchmark")], [str(small_mirror)])
+    (first,) = run_tasks(candidate(Encoder()), located, tmp_path)
+    (record,) = (tmp_path / "records").glob("*.json")
+    record.unlink()
+    for file in (tmp_path / "results").rglob("*.json"):
+        file.write_bytes(file.read_bytes()[:20])
+    (again,) = run_tasks(candidate(Encoder()), located, tmp_path)
+    assert again | {"seconds": 0} == first | {"seconds": 0}
+
+
 def test_two_mirrors_of_one_layout(small_mirror, tmp_path):
     """If this fails, the second mirror's data is scored as the first's: `datasets` takes them for the same folder."""
     write(tmp_path / STS, "data/test-00000-of-00001.parquet",

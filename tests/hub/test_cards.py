@@ -9,12 +9,12 @@ import pytest
 import yaml
 from datasets import load_dataset
 from server import check_card
-from small_release import TASK, finish
+from small_release import TASK, finish, make
 
-from anna_embed.artifacts import ARTIFACTS, Stage
+from anna_embed.artifacts import ARTIFACTS, Stage, read_manifest
 from anna_embed.hub.cards import ROOT, card, render
-from anna_embed.hub.names import hub_id, repo_type
-from anna_embed.hub.outgoing import _paths
+from anna_embed.hub.names import Place, hub_id, repo_type
+from anna_embed.hub.outgoing import _paths, described
 from anna_embed.hub.scores import eval_results, model_index
 from anna_embed.origin import licence_of
 from anna_embed.parsing import RecipeError
@@ -235,3 +235,16 @@ def test_a_second_steps_card_speaks_of_its_own_rows():
             text = card(manifest, {}, {"pairs": pairs, artifact: manifest})
             assert ("This is said of the rows of this run." in text) is said
             assert ("Rows that are trained on in this run (the weights saw those of others before):" in text) is said
+
+
+def test_a_licence_that_was_corrected(tmp_path):
+    """If this fails, `licence` is corrected in convert.yaml, no row changes, and the triplets keep the wrong terms."""
+    make(tmp_path)
+    pairs = json.loads((tmp_path / "pairs/manifest.json").read_text())
+    pairs["tasks"]["NQ"] |= {"licence": "CC BY-NC 4.0", "mteb_tasks": []}
+    (tmp_path / "pairs/manifest.json").write_text(json.dumps(pairs))
+    render(tmp_path / "triplets", read_manifest(tmp_path / "triplets"))
+    assert front((tmp_path / "triplets/README.md").read_text())["license"] == "cc-by-nc-4.0"
+    place = Place("triplets", "me/triplets", "v1")
+    sent = described(tmp_path / "triplets", read_manifest(tmp_path / "triplets"), {"triplets": place})
+    assert json.loads(sent["manifest.json"].source)["tasks"]["NQ"] == pairs["tasks"]["NQ"]

@@ -1,13 +1,16 @@
 """What is resumed from, and what is summed across processes."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from peft import PeftConfig
 from tiny import train_one, trainer
+from transformers import TrainerState
 
 from anna_embed.artifacts import Stage
 from anna_embed.parsing import RecipeError
-from anna_embed.training.checkpoints import MARK, keep_progress, last_complete
+from anna_embed.training.checkpoints import MARK, MarkComplete, keep_progress, last_complete
 from anna_embed.training.gather import sum_across
 from anna_embed.training.saving import check_learnt, save_adapter
 
@@ -31,6 +34,20 @@ def test_a_damaged_checkpoint_is_passed_over(tiny_model, tmp_path, damage):
     assert last_complete(tmp_path) == str(tmp_path / "checkpoint-4")
     damage(tmp_path / "checkpoint-4" / "optimizer.pt")
     assert last_complete(tmp_path) == str(tmp_path / "checkpoint-2")
+    damage(tmp_path / "checkpoint-2" / "optimizer.pt")
+    with pytest.raises(RecipeError, match="all checkpoints in '.*' are damaged"):
+        last_complete(tmp_path)
+
+
+def test_a_checkpoint_that_is_written_over_is_whole(tmp_path):
+    """Else the mark counts its own former size, and what was written over a damaged checkpoint is lost with it."""
+    folder = tmp_path / "checkpoint-4"
+    folder.mkdir()
+    folder.joinpath("optimizer.pt").write_text("weights")
+    for mark in ("", "former"):
+        folder.joinpath(MARK).write_text(mark)
+        MarkComplete().on_save(SimpleNamespace(output_dir=tmp_path), TrainerState(global_step=4), None)
+        assert last_complete(tmp_path) == str(folder)
 
 
 def test_a_run_that_was_killed_after_its_last_step(tiny_model, tmp_path):

@@ -106,6 +106,15 @@ def test_fixed_examples_are_those_that_an_export_stores(tokenizer):
     assert len(prompts[True]) <= 3  # and without one or the other, where a row of the group is an example
 
 
+def test_a_response_is_shown_once_unless_it_is_a_label():
+    """If this fails, a task of few passages fills the prompt of every query with one passage three times."""
+    passages = [triplet(f"query {n}", f"passage {n // 4}") for n in range(8)]
+    assert len(rows_shown(passages, "why", 3, 7)) == 2
+    labelled = [triplet(f"query {n}", f"text {n}", label="yes" if n % 2 else "no") for n in range(8)]
+    assert [row["label"] for row in rows_shown(labelled, "why", 3, 7)][:2] in (["yes", "no"], ["no", "yes"])
+    assert len(rows_shown(labelled, "why", 3, 7)) == 3
+
+
 def test_sides_are_cut(tokenizer):
     """A long passage in an example is cut to its share, at a token's end, not dropped."""
     long = " ".join(SENTENCES)
