@@ -19,7 +19,7 @@ from anna_embed.value_types import fits, fits_text, fits_yaml, wrong_type
 
 
 # What libraries say of a full disk without its number: safetensors, numpy, torch.
-FULL = re.compile(r"No space left on device|\d+ requested and \d+ written|unexpected pos \d+ vs|iostream error")
+FULL = re.compile(r"No space left on device|\d+ requested and \d+ written|unexpected pos \d+ vs")
 BAD_PLACE = (PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError)  # of a path that somebody gave
 
 

@@ -47,6 +47,15 @@ def test_held_out_sets_and_test_splits_are_audited():
         assert "test" not in source.split or (source.name == "FiQA2018" and "LLukas22/fiqa" in named)
 
 
+def test_the_second_step_holds_out_the_same():
+    """If this fails, the second step trains on what the first one's scores call unseen."""
+    second = yaml.safe_load((ROOT / "recipes/smollm2_135m_step2/convert.yaml").read_text(encoding="utf-8"))
+    trained = {(source.path, source.split) for source in read_tasks(second["tasks"])}
+    assert second["test_sets"] == RECIPE["test_sets"]
+    assert trained - {(source.path, source.split) for source in read_tasks(RECIPE["tasks"])} == {
+        ("artifacts/smollm2_135m_step2/titles.jsonl", "train")}
+
+
 @pytest.mark.slow
 def test_every_task_of_the_panel_is_audited():
     """The panel and the recipe are written in two places; a task that is added to one only goes unaudited."""
