@@ -108,15 +108,17 @@ def show_near_duplicates(arguments: argparse.Namespace) -> None:
     if arguments.mirror:
         go_offline()
 
+    from anna_embed.data.locate import with_splits
     from anna_embed.data.near_duplicates import EvaluationTexts, overlaps, show
     from anna_embed.data.training_texts import evaluation_texts, training_texts
     from anna_embed.evaluation.panel import locate_parts, parts_of, test_sets
 
     named = arguments.tasks or arguments.benchmark
     parts = parts_of(arguments.tasks, arguments.benchmark, panel=not named, dev_panel=False)
-    sources = [locate("sources", name, "dataset", arguments.mirror) for name in arguments.sources]
+    sources = [with_splits("sources", locate("sources", name, "dataset", arguments.mirror))
+               for name in arguments.sources]
     found, tested = {}, set()
-    for part, at in locate_parts(parts, arguments.mirror, arguments.tasks).items():
+    for part, at in locate_parts(parts, arguments.mirror, arguments.tasks, arguments.benchmark).items():
         for test_set in test_sets(part):
             found |= evaluation_texts(part.name, at, test_set, arguments.documents)
             tested.add((at.digest, test_set.get("config"), test_set["split"]))

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,23 @@ def digest(path: Path) -> str:
     if path.is_file():
         return _sha256(path)
     total = hashlib.sha256()
-    for file in sorted(_visible(path)):
+    for file in sorted(visible_files(path)):
         name = file.relative_to(path).as_posix()
         if file.is_file() and name not in DESCRIBING:
             total.update(f"{name}\0{_sha256(file)}\0".encode())
     return total.hexdigest()
 
 
-def _visible(path):
-    """The files in a folder that are not hidden, also behind links to other folders, as `datasets` sees them."""
+def visible_files(path: Path) -> Iterator[Path]:
+    """The files in a folder that are not hidden, also those behind links to other folders."""
     for folder, inside, names in os.walk(path, followlinks=True):
-        inside[:] = [name for name in inside if not name.startswith(".")]
+        inside[:] = [name for name in inside if not name.startswith(".") and not _leads_back(Path(folder, name))]
         yield from (Path(folder, name) for name in names if not name.startswith("."))
+
+
+def _leads_back(folder):
+    """Whether it is a link to a folder that holds the link."""
+    return folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve())
 
 
 def digest_of(facts: dict[str, Any]) -> str:

@@ -212,7 +212,7 @@ def one_sentence():
         if _is_of_a_full_disk(error):
             what = f" while writing '{name}'" if name else ", of artifacts or of a cache (HF_HOME)"
             _stop(f"the disk is full{what}; free some space and run the same command again: it continues where it "
-                  "stopped.")
+                  "stopped.", on_any_process=True)
         if isinstance(error, BAD_PLACE) and name:
             _stop(f"cannot use '{name}' ({error.strerror}); name another file or folder.")
         raise
@@ -220,11 +220,13 @@ def one_sentence():
 
 def _is_of_a_full_disk(error):
     """Also if another error came of it, as torch's when it closes the file."""
-    return error is not None and (getattr(error, "errno", None) == errno.ENOSPC or bool(FULL.search(str(error)))
-                                  or _is_of_a_full_disk(error.__context__))
+    if error is None or "shared memory" in str(error):  # which is none
+        return False
+    return (getattr(error, "errno", None) == errno.ENOSPC or bool(FULL.search(str(error)))
+            or _is_of_a_full_disk(error.__context__))
 
 
-def _stop(message):
-    if os.environ.get("RANK", "0") == "0":  # of several processes one says it
+def _stop(message, on_any_process=False):
+    if on_any_process or os.environ.get("RANK", "0") == "0":  # what all have found one of them says
         print(f"error: {message}", file=sys.stderr, flush=True)
     raise SystemExit(2) from None

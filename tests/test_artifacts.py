@@ -239,6 +239,7 @@ def test_digest_sees_what_lies_behind_a_link(tmp_path):
     (tmp_path / "disk" / "rows.txt").write_text("rows")
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "train").symlink_to(tmp_path / "disk", target_is_directory=True)
+    (tmp_path / "data" / "latest").symlink_to(tmp_path / "data", target_is_directory=True)  # would never end
     before = digest(tmp_path / "data")
     (tmp_path / "disk" / "rows.txt").write_text("other rows")
     assert digest(tmp_path / "data") != before

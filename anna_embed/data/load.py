@@ -19,6 +19,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from huggingface_hub.utils import httpx
 
 from anna_embed.data.locate import builder_of
+from anna_embed.digests import visible_files
 from anna_embed.located import Located
 from anna_embed.parsing import RecipeError, in_short
 
@@ -139,7 +140,7 @@ def _matching(at, patterns):
     if root.is_file():
         return [at.path]
     if root.is_dir():
-        names = [file.relative_to(root).as_posix() for file in sorted(root.rglob("*")) if file.is_file()]
+        names = [file.relative_to(root).as_posix() for file in sorted(visible_files(root)) if file.is_file()]
         where = f"{root}/"
     else:
         names = sorted(HfApi().list_repo_files(at.path, repo_type="dataset", revision=at.commit))

@@ -24,6 +24,7 @@ from anna_embed.evaluation import copies
 from anna_embed.evaluation.estimate import Estimate, show_minutes
 from anna_embed.evaluation.faults import faults_of
 from anna_embed.evaluation.heldout import Encode
+from anna_embed.evaluation.mteb_files import drop_broken
 from anna_embed.evaluation.mteb_prompts import TaskPrompt
 from anna_embed.evaluation.panel import Part, load_task
 from anna_embed.located import Located
@@ -147,7 +148,7 @@ def _run(part, candidate, prompt, at, revision, cache) -> dict:
     if part.queries or part.documents:
         cut(task, part)
         counted = copies.statistics(task)
-    _drop_broken(cache / "results", revision)
+    drop_broken(cache / "results", revision)
     with faults_of(part.name, at.path, lambda: model.is_at_work):
         (result,) = mteb.evaluate(model, task, cache=mteb.ResultCache(cache), co2_tracker=False,
                                   show_progress_bar=False, overwrite_strategy="only-missing").task_results
@@ -163,15 +164,6 @@ def _run(part, candidate, prompt, at, revision, cache) -> dict:
             "split": ", ".join(task.eval_splits), "subsets": list(task.hf_subsets), "prompt": asdict(prompt),
             "data": {"reference": at.reference, "digest": at.digest, "described_by_mteb": described},
             "differs": differs, "seconds": round(result.evaluation_time or 0, 1), "revision": revision}
-
-
-def _drop_broken(results, revision):
-    """Removes what a kill or a full disk left of mteb's own files: mteb would stumble over them in every later run."""
-    for file in results.glob(f"*/{revision}/*.json"):
-        try:
-            json.loads(file.read_text(encoding="utf-8"))
-        except ValueError:
-            file.unlink()
 
 
 @contextmanager

@@ -134,7 +134,8 @@ def locate_parts(parts: list[Part], mirrors: list[str], named: list[str] = (),
         benchmark (`str`, *optional*): What the others belong to.
 
     Raises:
-        [`RecipeError`]: the data of a named task, or of every task, is nowhere.
+        [`RecipeError`]: the data of a named task, of one of the benchmark's, or of every task is nowhere, or its card
+            is broken.
     """
     found, asked = {}, {*parts_of(named, benchmark, False, False)}
     for part in parts:

@@ -13,9 +13,11 @@ from pathlib import Path
 from anna_embed.artifacts import read_manifest
 from anna_embed.config import BenchmarkConfig
 from anna_embed.evaluation.model_meta import as_code, model_meta
+from anna_embed.evaluation.mteb_files import META, SETTINGS
+from anna_embed.hub.family import told_now
 from anna_embed.parsing import RecipeError
 
-META, SETTINGS, CODE = "model_meta.json", "run_settings.jsonl", "model_meta.py"
+CODE = "model_meta.py"
 
 
 def write_submission(artifacts: str, name: str, revision: str, output: Path, licence: str | None = None,
@@ -60,7 +62,7 @@ def write_submission(artifacts: str, name: str, revision: str, output: Path, lic
     (folder / SETTINGS).write_text("\n".join(lines) + "\n", encoding="utf-8")
     described = meta.to_dict() | {"training_datasets": sorted(meta.training_datasets)}
     (folder / META).write_text(json.dumps(described, default=str, indent=4) + "\n", encoding="utf-8")
-    code = as_code(meta, read_manifest(model)["tasks"], scored_with["max_length"])
+    code = as_code(meta, told_now(model, read_manifest(model))["tasks"], scored_with["max_length"])
     (output / CODE).write_text(code, encoding="utf-8")
     return [f"{row['task']}: {row['note'] or 'a part of a task'}" for row in results["mteb"] if row not in good]
 

