@@ -86,8 +86,8 @@ def last_complete(folder: str | Path) -> str | None:
     found = [path for path in marked if re.fullmatch(r"checkpoint-\d+", path.name)]
     whole = next((path for path in sorted(found, key=step_of, reverse=True) if is_whole(path)), None)
     if found and not whole:
-        raise RecipeError(f"artifacts: all checkpoints in '{folder}' are damaged, or of an older version of anna_embed: "
-                          "go on with that version, or delete that folder to begin anew.")
+        raise RecipeError(f"artifacts: all checkpoints in '{folder}' are damaged, or of an older anna_embed: go on "
+                          "with that version, or delete that folder to begin anew.")
     return str(whole) if whole else None
 
 
