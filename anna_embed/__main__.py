@@ -103,12 +103,11 @@ def show_near_duplicates(arguments: argparse.Namespace) -> None:
     from pathlib import Path
 
     from anna_embed.fetch import go_offline
-    from anna_embed.located import locate
+    from anna_embed.located import locate, with_splits
 
     if arguments.mirror:
         go_offline()
 
-    from anna_embed.data.locate import with_splits
     from anna_embed.data.near_duplicates import EvaluationTexts, overlaps, show
     from anna_embed.data.training_texts import evaluation_texts, training_texts
     from anna_embed.evaluation.panel import locate_parts, parts_of, test_sets

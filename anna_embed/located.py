@@ -1,9 +1,14 @@
 """Where an input is: a local folder or file, a folder of a mirror, or a repository of the Hub at a commit."""
 
+import hashlib
+import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from huggingface_hub import metadata_load
+from yaml import YAMLError
 
 from anna_embed.digests import digest
 from anna_embed.fetch import fetch
@@ -68,3 +73,23 @@ def at_commit(base_model: dict[str, Any]) -> str:
     """The reference of a base model that a manifest names, at the commit that it was used at, if it has one."""
     name, commit = base_model["name"], base_model.get("commit")
     return f"{name.partition('@')[0]}@{commit}" if commit else name
+
+
+def with_splits(key: str, at: Located) -> Located:
+    """A dataset as [`locate`] found it, its digest of its splits, too: a folder's digest leaves its card out, but
+    that says which file is which split, and what its classes are called.
+
+    Raises:
+        [`RecipeError`]: the card's YAML is broken.
+    """
+    card = Path(at.path, "README.md")
+    try:
+        stated = (metadata_load(card) or {}) if card.is_file() else {}
+    except (YAMLError, ValueError) as error:
+        raise RecipeError(f"{key}: '{card}' begins with what is no valid YAML ({' '.join(str(error).split())}); mend "
+                          "it, or take it out.") from None
+    told = {key: stated[key] for key in ("configs", "dataset_info") if key in stated}
+    if not told:
+        return at
+    content = json.dumps([at.digest, told], sort_keys=True, default=str)
+    return replace(at, digest=hashlib.sha256(content.encode()).hexdigest())

@@ -2,9 +2,7 @@
 
 import argparse
 import difflib
-import errno
 import os
-import re
 import sys
 import warnings
 from contextlib import contextmanager
@@ -14,12 +12,12 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import yaml
 
+from anna_embed.full_disk import is_of_a_full_disk, sentence
+
 from anna_embed.hub_tokens import KEYS, masked
 from anna_embed.value_types import fits, fits_text, fits_yaml, wrong_type
 
 
-# What libraries say of a full disk without its number: safetensors, numpy, torch.
-FULL = re.compile(r"No space left on device|\d+ requested and \d+ written|unexpected pos \d+ vs")
 BAD_PLACE = (PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError)  # of a path that somebody gave
 
 
@@ -208,22 +206,11 @@ def one_sentence():
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
     except Exception as error:
-        name = getattr(error, "filename", None)
-        if _is_of_a_full_disk(error):
-            what = f" while writing '{name}'" if name else ", of artifacts or of a cache (HF_HOME)"
-            _stop(f"the disk is full{what}; free some space and run the same command again: it continues where it "
-                  "stopped.", on_any_process=True)
-        if isinstance(error, BAD_PLACE) and name:
-            _stop(f"cannot use '{name}' ({error.strerror}); name another file or folder.")
+        if is_of_a_full_disk(error):
+            _stop(sentence(error), on_any_process=True)
+        if isinstance(error, BAD_PLACE) and error.filename:
+            _stop(f"cannot use '{error.filename}' ({error.strerror}); name another file or folder.")
         raise
-
-
-def _is_of_a_full_disk(error):
-    """Also if another error came of it, as torch's when it closes the file."""
-    if error is None or "shared memory" in str(error):  # which is none
-        return False
-    return (getattr(error, "errno", None) == errno.ENOSPC or bool(FULL.search(str(error)))
-            or _is_of_a_full_disk(error.__context__))
 
 
 def _stop(message, on_any_process=False):

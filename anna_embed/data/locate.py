@@ -1,15 +1,9 @@
 """Where a source's data is: found before anything is read, and without importing what reads it."""
 
-import hashlib
-import json
-from dataclasses import replace
 from pathlib import Path
 
-from huggingface_hub import metadata_load
-from yaml import YAMLError
-
 from anna_embed.data.source import Source
-from anna_embed.located import Located, locate
+from anna_embed.located import Located, locate, with_splits
 from anna_embed.parsing import RecipeError
 
 BUILDERS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}
@@ -56,23 +50,3 @@ def locate_data(key: str, path: str, revision: str | None, mirrors: list[str]) -
                           "and .gz behind one of them.")
     reference = path if revision is None or Path(path).exists() else f"{path}@{revision}"
     return with_splits(key, locate(key, reference, "dataset", mirrors, download=False))
-
-
-def with_splits(key: str, at: Located) -> Located:
-    """A dataset as [`locate`] found it, its digest of its splits, too: a folder's digest leaves its card out, but
-    that says which file is which split, and what its classes are called.
-
-    Raises:
-        [`RecipeError`]: the card's YAML is broken.
-    """
-    card = Path(at.path, "README.md")
-    try:
-        stated = (metadata_load(card) or {}) if card.is_file() else {}
-    except (YAMLError, ValueError) as error:
-        raise RecipeError(f"{key}: '{card}' begins with what is no valid YAML ({' '.join(str(error).split())}); mend "
-                          "it, or take it out.") from None
-    told = {key: stated[key] for key in ("configs", "dataset_info") if key in stated}
-    if not told:
-        return at
-    content = json.dumps([at.digest, told], sort_keys=True, default=str)
-    return replace(at, digest=hashlib.sha256(content.encode()).hexdigest())

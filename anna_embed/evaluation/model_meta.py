@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from anna_embed.artifacts import read_manifest
-from anna_embed.hub.family import told_now
+from anna_embed.lineage import told_now
 from anna_embed.parsing import RecipeError
 from anna_embed.prompts import query_prompt
 

@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from functools import cache
 
-from anna_embed.data.locate import with_splits
-from anna_embed.located import Located, locate
+from anna_embed.located import Located, locate, with_splits
 from anna_embed.parsing import RecipeError
 
 BENCHMARK = "MTEB(eng, v2)"

@@ -14,7 +14,7 @@ from anna_embed.artifacts import read_manifest
 from anna_embed.config import BenchmarkConfig
 from anna_embed.evaluation.model_meta import as_code, model_meta
 from anna_embed.evaluation.mteb_files import META, SETTINGS
-from anna_embed.hub.family import told_now
+from anna_embed.lineage import told_now
 from anna_embed.parsing import RecipeError
 
 CODE = "model_meta.py"

@@ -10,9 +10,10 @@ import yaml
 from jinja2 import Environment, FileSystemLoader
 
 from anna_embed.artifacts import ARTIFACTS, CARD
-from anna_embed.hub.family import base_of, family_of, goes_on, overlaps_of, results_of, test_sets_of, told_now
+from anna_embed.hub.family import base_of, goes_on, overlaps_of, results_of, test_sets_of
 from anna_embed.hub.front import dataset_data, default_config, model_data
 from anna_embed.hub.names import repo_type
+from anna_embed.lineage import family_of, told_now
 from anna_embed.parsing import RecipeError
 
 ROOT = Path(__file__).parents[2]
@@ -37,7 +38,7 @@ def card(manifest: dict[str, Any], results: dict[str, Any] | None = None,
 
     Args:
         results (`dict`): The manifest of the results of a model.
-        family (`dict`): The manifests that it descends from, by artifact: see [`family.family_of`].
+        family (`dict`): The manifests that it descends from, by artifact: see [`lineage.family_of`].
         others (`dict`): What else the front matter shall hold: see [`front.added_by_others`].
     """
     name = manifest["artifact"]

@@ -17,11 +17,12 @@ from huggingface_hub import RepoCard, RepoFile, get_token
 from anna_embed.artifacts import CARD, MANIFEST, read_manifest
 from anna_embed.digests import DESCRIBING, digest
 from anna_embed.hub.cards import card, is_as_rendered
-from anna_embed.hub.family import base_of, family_of, results_of, told_now
+from anna_embed.hub.family import base_of, results_of
 from anna_embed.hub.front import added_by_others
 from anna_embed.hub.leaks import holds_token, texts
 from anna_embed.hub.names import Place, hub_id
 from anna_embed.hub.scores import RESULTS, eval_results
+from anna_embed.lineage import family_of, told_now
 from anna_embed.parsing import RecipeError
 
 # The state of a training run, and what was being written when one was killed. Hidden files stay here, too.
